@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# Libraries, programs and tests are found by where their files lie: adding a file needs no edit.
+
+# The libraries of folder and of those before it, as far as they exist.
+function(nightjar_libraries_up_to folder out)
+	set(libraries "")
+	foreach(name IN LISTS NIGHTJAR_FOLDERS)
+		if(TARGET nj_${name})
+			list(PREPEND libraries nj_${name})
+		endif()
+		if(name STREQUAL folder)
+			break()
+		endif()
+	endforeach()
+	set(${out} ${libraries} PARENT_SCOPE)
+endfunction()
+
+# broker/<folder>/*.c is the static library nj_<folder>.
+function(nightjar_library folder)
+	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/broker/${folder}/*.c)
+	list(FILTER sources EXCLUDE REGEX "/server/main\\.c$")
+	if(NOT sources)
+		return()
+	endif()
+	nightjar_libraries_up_to(${folder} below)
+	add_library(nj_${folder} STATIC ${sources})
+	target_include_directories(nj_${folder} PUBLIC
+		${CMAKE_SOURCE_DIR}/broker ${CMAKE_BINARY_DIR}/generated)
+	target_link_libraries(nj_${folder} PUBLIC ${below} ${NIGHTJAR_USES_${folder}})
+endfunction()
+
+# broker/server/main.c is the broker.
+function(nightjar_broker)
+	file(GLOB main CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/broker/server/main.c)
+	if(NOT main)
+		return()
+	endif()
+	nightjar_libraries_up_to(server libraries)
+	add_executable(nightjar ${main})
+	target_link_libraries(nightjar PRIVATE ${libraries})
+	target_link_options(nightjar PRIVATE ${NIGHTJAR_LTO_LINK})
+endfunction()
+
+# clients/<name>/*.c is the program <name>, which may use folder and those below.
+function(nightjar_client name folder)
+	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/clients/${name}/*.c)
+	if(NOT sources)
+		return()
+	endif()
+	nightjar_libraries_up_to(${folder} libraries)
+	add_executable(${name} ${sources})
+	target_link_libraries(${name} PRIVATE ${libraries})
+	target_link_options(${name} PRIVATE ${NIGHTJAR_LTO_LINK})
+endfunction()
+
+# Reports stop the program; suppressions name single functions of libraries only.
+set(NIGHTJAR_SANITIZER_ENVIRONMENT
+	"ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:detect_stack_use_after_return=1"
+	"LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitizers/lsan.supp:print_suppressions=0"
+	"UBSAN_OPTIONS=print_stacktrace=1"
+	"TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitizers/tsan.supp:halt_on_error=1:second_deadlock_stack=1")
+
+function(nightjar_test_program target label)
+	set_target_properties(${target} PROPERTIES
+		RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/${label})
+	target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+	target_link_options(${target} PRIVATE -fno-lto)
+endfunction()
+
+function(nightjar_test_properties name label)
+	set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300
+		ENVIRONMENT "${NIGHTJAR_SANITIZER_ENVIRONMENT}")
+endfunction()
+
+# tests/unit/<folder>/test_<module>.c, each a program of its own that links folder and those below.
+function(nightjar_unit_tests folder)
+	file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/${folder}/test_*.c)
+	if(NOT tests)
+		return()
+	endif()
+	pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+	nightjar_libraries_up_to(${folder} libraries)
+	foreach(source IN LISTS tests)
+		get_filename_component(module ${source} NAME_WE)
+		string(REGEX REPLACE "^test_" "" module ${module})
+		set(target unit_${folder}_${module})
+		add_executable(${target} ${source})
+		target_link_libraries(${target} PRIVATE ${libraries} PkgConfig::CMOCKA)
+		nightjar_test_program(${target} unit)
+		add_test(NAME unit/${folder}/${module} COMMAND ${target})
+		nightjar_test_properties(unit/${folder}/${module} unit)
+	endforeach()
+endfunction()
+
+# tests/fuzz/fuzz_<name>.c, with its inputs in tests/fuzz/corpus/<name>/. The corpus runs as a test
+# in every build; NIGHTJAR_FUZZ adds the program that looks for new inputs.
+function(nightjar_fuzz_targets)
+	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
+	nightjar_libraries_up_to(server libraries)
+	foreach(source IN LISTS sources)
+		get_filename_component(name ${source} NAME_WE)
+		string(REGEX REPLACE "^fuzz_" "" name ${name})
+		add_executable(corpus_${name} ${source} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus_main.c)
+		target_link_libraries(corpus_${name} PRIVATE ${libraries})
+		nightjar_test_program(corpus_${name} fuzz)
+		add_test(NAME fuzz/${name}
+			COMMAND corpus_${name} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
+		nightjar_test_properties(fuzz/${name} fuzz)
+		if(NIGHTJAR_FUZZ)
+			add_executable(fuzz_${name} ${source})
+			target_link_libraries(fuzz_${name} PRIVATE ${libraries})
+			target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+		endif()
+	endforeach()
+endfunction()
