@@ -197,14 +197,11 @@ void config_errors_add(struct config_errors *errors, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /*
- * What a reload could not take over: one sentence per option that changed but needs a restart.
- * Same shape as errors, and as bounded.
+ * Is every difference one that a running broker can take? When not, report (may be NULL) gets one
+ * sentence per option that waits for a restart.
  */
-#define config_report config_errors
-
-/* Is every difference one that a running broker can take? Fills report (may be NULL) when not. */
 bool config_is_reloadable_change(const struct config *running, const struct config *fresh,
-				 struct config_report *report);
+				 struct config_errors *report);
 
 /*
  * For SIGHUP: loads path again and gives the settings that hold from now on: reloadable options from
@@ -213,7 +210,7 @@ bool config_is_reloadable_change(const struct config *running, const struct conf
  */
 enum err config_reload(const struct config *running, const struct config_overrides *overrides,
 		       struct config **out, struct config_errors *errors,
-		       struct config_report *report) ERR_CHECKED;
+		       struct config_errors *report) ERR_CHECKED;
 
 /* Settings for log_open(). The strings are borrowed from config; to_topic is left NULL. */
 void config_log_settings(const struct config *config, struct log_settings *out);
