@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * message.h - a publication, written once and never changed.
+ *
+ * One block holds what every receiver shares: Topic Name, payload, and the properties that are
+ * forwarded unaltered. What differs per receiver (Packet Identifier, QoS, Subscription
+ * Identifiers, Topic Alias) is written beside it, never into it.
+ *
+ *	struct message | topic length, 2 bytes | topic | payload | properties
+ *
+ * so that a QoS 0 PUBLISH of MQTT 3.1.1 is a fixed header and one copy.
+ *
+ * Counting. The worker that made the message (its home) counts its own uses plainly and holds one
+ * shared reference for all of them; everybody else counts in shared_refs. Whoever drops the last
+ * shared reference sends the block home, where the cache is. Messages made outside of any worker
+ * have no home and are freed in place.
+ */
+#ifndef NIGHTJAR_RUNTIME_MESSAGE_H
+#define NIGHTJAR_RUNTIME_MESSAGE_H
+
+#include <stdbool.h>
+
+#include "base/rcu.h"
+#include "base/slice.h"
+#include "runtime/letter.h"
+
+struct worker;
+
+/* Who published. Owner: the home worker of the messages that point here; frozen after create, so
+ * other threads may read it as long as they hold a message. */
+struct origin {
+	uint32_t uses;		/* home worker only */
+	uint16_t listener;	/* index of the listener in the configuration */
+	uint16_t client_id_len;
+	uint16_t username_len;
+	bool has_username;
+	uint8_t text[];		/* client id, then user name */
+};
+
+struct origin *origin_create(uint16_t listener, struct slice client_id, bool has_username,
+			     struct slice username);
+struct origin *origin_ref(struct origin *origin);
+void origin_unref(struct origin **origin);
+
+static inline struct slice origin_client_id(const struct origin *origin)
+{
+	return slice_of(origin->text, origin->client_id_len);
+}
+
+static inline struct slice origin_username(const struct origin *origin)
+{
+	return slice_of(origin->text + origin->client_id_len, origin->username_len);
+}
+
+enum message_flag {
+	MESSAGE_RETAIN = 1 << 0,	 /* the publisher set RETAIN */
+	MESSAGE_PAYLOAD_IS_TEXT = 1 << 1, /* Payload Format Indicator 1 */
+};
+
+struct message {
+	/* Home worker only. */
+	uint32_t local_uses;
+	/* Any thread. */
+	uint32_t shared_refs;
+	union {
+		struct letter_node home_node; /* the way home */
+		struct rcu_deferred deferred; /* a retained message waiting for its readers */
+	};
+
+	/* Frozen after message_create(). */
+	uint64_t number;	/* 64 bits, unique in this process: worker in the upper 16 */
+	uint64_t arrived_ms;	/* clock_now_ms() */
+	uint64_t expires_ms;	/* clock_now_ms() at which it expires; 0: never */
+	uint64_t topic_hash;	/* hash_bytes(topic) */
+	uint64_t origin_handle;	/* struct handle of the publishing session as 64 bits; 0: none */
+	struct origin *origin;	/* NULL: the broker itself */
+	uint64_t retained_version; /* set by retained_set() before anybody else sees it */
+	uint32_t payload_len;
+	uint32_t properties_len;
+	uint16_t topic_len;
+	uint16_t home;		/* WORKER_NONE: none */
+	uint8_t qos;		/* as published */
+	uint8_t flags;		/* enum message_flag */
+	uint8_t bytes[];
+};
+
+static inline struct slice message_topic(const struct message *m)
+{
+	return slice_of(m->bytes + 2, m->topic_len);
+}
+
+static inline struct slice message_payload(const struct message *m)
+{
+	return slice_of(m->bytes + 2 + m->topic_len, m->payload_len);
+}
+
+static inline struct slice message_properties(const struct message *m)
+{
+	return slice_of(m->bytes + 2 + m->topic_len + m->payload_len, m->properties_len);
+}
+
+/* What message_create() copies. properties may be filled in by the caller afterwards through
+ * message_properties_room() when they have to be gathered (publish_forward_properties()). */
+struct message_content {
+	struct slice topic, payload, properties;
+	uint32_t properties_len; /* == properties.len, or the room to leave when properties.data is NULL */
+	uint64_t topic_hash;
+	uint64_t expires_ms;
+	uint64_t origin_handle;
+	struct origin *origin; /* a use is taken; NULL: the broker */
+	uint8_t qos, flags;
+};
+
+/* Returns a message with one use held by the caller, or NULL (no memory, budget of the class
+ * "message" used up). me is NULL outside of workers. */
+struct message *message_create(struct worker *me, const struct message_content *content);
+
+static inline uint8_t *message_properties_room(struct message *m)
+{
+	return m->bytes + 2 + m->topic_len + m->payload_len;
+}
+
+/* One more use on this worker. The caller must already be sure that the message lives. */
+void message_use(struct worker *me, struct message *m);
+/* The end of one use on this worker. */
+void message_drop(struct worker *me, struct message **m);
+/* A reference that is not bound to a thread (letters, retained tree): may be taken on one thread
+ * and put on another; me is the calling worker, or NULL. */
+void message_ref_shared(struct message *m);
+void message_unref_shared(struct worker *me, struct message **m);
+/* For a reader inside an RCU section that found m in the retained tree, whose own reference is
+ * dropped only after a grace period: message_use() is safe there. The tree drops with this. */
+void message_unref_after_readers(struct message *m);
+
+#endif
