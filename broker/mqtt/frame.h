@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * frame.h - the Fixed Header of a packet (section 2.1), and how decoders answer.
+ *
+ * A decoder never decides and never allocates: it checks the bytes against the specification and
+ * fills a struct with views into them. The views are valid as long as the input is.
+ */
+#ifndef NIGHTJAR_MQTT_FRAME_H
+#define NIGHTJAR_MQTT_FRAME_H
+
+#include "base/slice.h"
+#include "mqtt/reason_code.h"
+#include "mqtt/version.h"
+
+/* The largest Remaining Length, and the largest value of any Variable Byte Integer. */
+#define VARINT_MAX 268435455U
+
+enum decode_status {
+	DECODE_DONE,
+	DECODE_NEED_MORE, /* only packet_frame_decode(): the packet is not complete yet */
+	DECODE_BAD,	  /* the peer broke the protocol; the decode_error says how */
+};
+
+/* Filled when the answer is DECODE_BAD. All strings are static. */
+struct decode_error {
+	uint8_t reason_code;   /* enum reason_code, for CONNACK or DISCONNECT of version 5 */
+	const char *statement; /* "MQTT-3.3.1-4"; the section ("2.2.2.2") where no number is given */
+	const char *text;      /* one sentence for the log */
+};
+
+struct packet_frame {
+	uint8_t type;  /* enum packet_type */
+	uint8_t flags; /* bits 3-0 of the first byte */
+	struct slice body;
+	size_t total_len; /* Fixed Header and body */
+};
+
+/* Does a client send packets of this type? Others are a Protocol Error when a server gets them. */
+static inline bool packet_type_is_from_client(uint8_t type)
+{
+	return ((1U << type) &
+		(1U << PACKET_CONNECT | 1U << PACKET_PUBLISH | 1U << PACKET_PUBACK |
+		 1U << PACKET_PUBREC | 1U << PACKET_PUBREL | 1U << PACKET_PUBCOMP |
+		 1U << PACKET_SUBSCRIBE | 1U << PACKET_UNSUBSCRIBE | 1U << PACKET_PINGREQ |
+		 1U << PACKET_DISCONNECT | 1U << PACKET_AUTH)) != 0;
+}
+
+/* "PUBLISH", "SUBACK", ...; "RESERVED" for 0. */
+const char *packet_type_name(uint8_t type);
+
+/* The general case of packet_frame_decode(); call that one. */
+enum decode_status packet_frame_decode_slow(struct slice input, enum mqtt_version version,
+					    struct packet_frame *out_frame,
+					    struct decode_error *error);
+
+/*
+ * Finds the first packet in the input. version is that of the connection, MQTT_VERSION_NONE before
+ * CONNECT; a 3.1 client may set flags that are reserved later.
+ *
+ * DECODE_NEED_MORE sets out_frame->total_len as soon as it is known and to 0 before, so that the
+ * caller can refuse a packet that is too large before it buffers any of it; type and flags are set
+ * as well then. Whether a client may send this type is not checked here.
+ */
+static inline enum decode_status packet_frame_decode(struct slice input, enum mqtt_version version,
+						     struct packet_frame *out_frame,
+						     struct decode_error *error)
+{
+	/* Nearly all packets are complete PUBLISHes with a Remaining Length of one byte. */
+	if (input.len >= 2 && (input.data[0] >> 4) == PACKET_PUBLISH && input.data[1] < 0x80 &&
+	    input.len >= 2U + input.data[1]) {
+		out_frame->type = PACKET_PUBLISH;
+		out_frame->flags = input.data[0] & 0x0f;
+		out_frame->body = slice_of(input.data + 2, input.data[1]);
+		out_frame->total_len = 2U + input.data[1];
+		return DECODE_DONE;
+	}
+	return packet_frame_decode_slow(input, version, out_frame, error);
+}
+
+#endif
