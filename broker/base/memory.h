@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * memory.h - how much memory the peers have caused, by class, against budgets.
+ *
+ * Any thread charges what it allocates and uncharges what it frees (another thread may free). The
+ * price is an addition to a number of this thread's own; once in MEMORY_STEP_BYTES of change
+ * it is carried over to the shared totals and the limits are looked at. Limits are therefore exact
+ * to MEMORY_STEP_BYTES per thread.
+ *
+ * Nothing is refused here: who is about to accept more asks memory_is_over_limit() or
+ * memory_class_is_over(), and drops, parks or refuses, counted.
+ */
+#ifndef NIGHTJAR_BASE_MEMORY_H
+#define NIGHTJAR_BASE_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum memory_class {
+#define MEMORY_CLASS(name, label, what) MEMORY_##name,
+#include "base/memory_class.def"
+#undef MEMORY_CLASS
+	MEMORY_CLASS_COUNT
+};
+
+#define MEMORY_STEP_BYTES 65536
+
+/* Owner: its thread; other threads read value[] with relaxed loads. */
+struct memory_thread {
+	int64_t value[MEMORY_CLASS_COUNT];
+	int64_t carried[MEMORY_CLASS_COUNT]; /* the part of value that is in the shared totals */
+	uint64_t changed_bytes;		     /* since the last time it was carried over */
+	struct memory_thread *next;	     /* guarded by the list's mutex in memory.c */
+} __attribute__((aligned(64)));
+
+extern __thread struct memory_thread *memory_mine;
+
+struct memory_thread *memory_thread_attach(void);
+void memory_carry_over(struct memory_thread *mine);
+
+static inline void memory_change(enum memory_class class, int64_t bytes, uint64_t amount)
+{
+	struct memory_thread *mine = memory_mine ? memory_mine : memory_thread_attach();
+	int64_t *value = &mine->value[class];
+
+	__atomic_store_n(value, *value + bytes, __ATOMIC_RELAXED);
+	mine->changed_bytes += amount;
+	if (__builtin_expect(mine->changed_bytes >= MEMORY_STEP_BYTES, 0))
+		memory_carry_over(mine);
+}
+
+static inline void memory_charge(enum memory_class class, size_t bytes)
+{
+	memory_change(class, (int64_t)bytes, bytes);
+}
+
+static inline void memory_uncharge(enum memory_class class, size_t bytes)
+{
+	memory_change(class, -(int64_t)bytes, bytes);
+}
+
+/* 0 bytes: no limit. Holds from the next look on, at once if it is met already. */
+void memory_limit_set(uint64_t bytes);
+void memory_budget_set(enum memory_class class, uint64_t bytes);
+
+extern bool memory_over_limit;
+extern bool memory_class_over[MEMORY_CLASS_COUNT];
+
+/* All classes together against memory_limit_set(). One relaxed load. */
+static inline bool memory_is_over_limit(void)
+{
+	return __atomic_load_n(&memory_over_limit, __ATOMIC_RELAXED);
+}
+
+/* The class is over its own budget, or everything together over the limit. */
+static inline bool memory_class_is_over(enum memory_class class)
+{
+	return __atomic_load_n(&memory_class_over[class], __ATOMIC_RELAXED) ||
+	       memory_is_over_limit();
+}
+
+/* Exact sums of all threads; for $SYS, metrics and tests. */
+uint64_t memory_used(enum memory_class class);
+uint64_t memory_used_total(void);
+uint64_t memory_used_peak(void); /* highest total that was seen at a carry-over or a sum */
+const char *memory_class_label(enum memory_class class);
+
+#endif
