@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/memory.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/bug.h"
+
+__thread struct memory_thread *memory_mine;
+bool memory_over_limit;
+bool memory_class_over[MEMORY_CLASS_COUNT];
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct memory_thread *list;		  /* guarded by list_lock */
+static int64_t ended_value[MEMORY_CLASS_COUNT];   /* guarded by list_lock: of threads that ended */
+
+/* Shared totals, lagging by at most MEMORY_STEP_BYTES per thread. Relaxed atomics. */
+static int64_t class_total[MEMORY_CLASS_COUNT];
+static int64_t total;
+static uint64_t peak;
+static uint64_t limit_bytes;
+static uint64_t budget_bytes[MEMORY_CLASS_COUNT];
+
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+
+static const char *const class_label[MEMORY_CLASS_COUNT] = {
+#define MEMORY_CLASS(name, label, what) [MEMORY_##name] = label,
+#include "base/memory_class.def"
+#undef MEMORY_CLASS
+};
+
+/* Writes only on a change: the flag's cache line is read by all workers all the time. */
+static void flag_update(bool *flag, int64_t used, uint64_t limit)
+{
+	bool is_over = limit != 0 && used > 0 && (uint64_t)used > limit;
+
+	if (__atomic_load_n(flag, __ATOMIC_RELAXED) != is_over)
+		__atomic_store_n(flag, is_over, __ATOMIC_RELAXED);
+}
+
+static void peak_raise(int64_t used)
+{
+	uint64_t seen = __atomic_load_n(&peak, __ATOMIC_RELAXED);
+
+	while (used > 0 && (uint64_t)used > seen)
+		if (__atomic_compare_exchange_n(&peak, &seen, (uint64_t)used, true,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			break;
+}
+
+static void memory_carry_over_class(struct memory_thread *mine, size_t class)
+{
+	int64_t delta = mine->value[class] - mine->carried[class];
+	int64_t used;
+
+	if (delta == 0)
+		return;
+	mine->carried[class] = mine->value[class];
+	used = __atomic_add_fetch(&class_total[class], delta, __ATOMIC_RELAXED);
+	flag_update(&memory_class_over[class], used,
+		    __atomic_load_n(&budget_bytes[class], __ATOMIC_RELAXED));
+	__atomic_add_fetch(&total, delta, __ATOMIC_RELAXED);
+}
+
+void memory_carry_over(struct memory_thread *mine)
+{
+	int64_t used;
+
+	mine->changed_bytes = 0;
+	for (size_t class = 0; class < MEMORY_CLASS_COUNT; class++)
+		memory_carry_over_class(mine, class);
+	used = __atomic_load_n(&total, __ATOMIC_RELAXED);
+	peak_raise(used);
+	flag_update(&memory_over_limit, used, __atomic_load_n(&limit_bytes, __ATOMIC_RELAXED));
+}
+
+/* At the thread's end: what it still holds charged was handed to others, who will uncharge it. */
+static void memory_thread_end(void *arg)
+{
+	struct memory_thread *mine = arg;
+	struct memory_thread **link = &list;
+
+	memory_carry_over(mine);
+	pthread_mutex_lock(&list_lock);
+	while (*link != mine)
+		link = &(*link)->next;
+	*link = mine->next;
+	for (size_t class = 0; class < MEMORY_CLASS_COUNT; class++)
+		ended_value[class] += mine->value[class];
+	pthread_mutex_unlock(&list_lock);
+	memory_mine = NULL;
+	free(mine);
+}
+
+static void key_make(void)
+{
+	BUG_ON(pthread_key_create(&key, memory_thread_end) != 0);
+}
+
+struct memory_thread *memory_thread_attach(void)
+{
+	struct memory_thread *mine = aligned_alloc(64, sizeof *mine);
+
+	BUG_ON(!mine);
+	*mine = (struct memory_thread){0};
+	pthread_once(&key_once, key_make);
+	BUG_ON(pthread_setspecific(key, mine) != 0);
+	pthread_mutex_lock(&list_lock);
+	mine->next = list;
+	list = mine;
+	pthread_mutex_unlock(&list_lock);
+	memory_mine = mine;
+	return mine;
+}
+
+static int64_t memory_sum_locked(enum memory_class class)
+{
+	int64_t sum = ended_value[class];
+
+	for (const struct memory_thread *t = list; t; t = t->next)
+		sum += __atomic_load_n(&t->value[class], __ATOMIC_RELAXED);
+	return sum;
+}
+
+static int64_t memory_sum(enum memory_class class)
+{
+	int64_t sum;
+
+	pthread_mutex_lock(&list_lock);
+	sum = memory_sum_locked(class);
+	pthread_mutex_unlock(&list_lock);
+	return sum;
+}
+
+static int64_t memory_sum_all(void)
+{
+	int64_t sum = 0;
+
+	pthread_mutex_lock(&list_lock);
+	for (int class = 0; class < MEMORY_CLASS_COUNT; class++)
+		sum += memory_sum_locked((enum memory_class)class);
+	pthread_mutex_unlock(&list_lock);
+	peak_raise(sum);
+	return sum;
+}
+
+void memory_limit_set(uint64_t bytes)
+{
+	__atomic_store_n(&limit_bytes, bytes, __ATOMIC_RELAXED);
+	flag_update(&memory_over_limit, memory_sum_all(), bytes);
+}
+
+void memory_budget_set(enum memory_class class, uint64_t bytes)
+{
+	__atomic_store_n(&budget_bytes[class], bytes, __ATOMIC_RELAXED);
+	flag_update(&memory_class_over[class], memory_sum(class), bytes);
+}
+
+/* The parts are read one after the other: what moves between threads can make a sum negative. */
+static uint64_t not_below_zero(int64_t sum)
+{
+	return sum > 0 ? (uint64_t)sum : 0;
+}
+
+uint64_t memory_used(enum memory_class class)
+{
+	return not_below_zero(memory_sum(class));
+}
+
+uint64_t memory_used_total(void)
+{
+	return not_below_zero(memory_sum_all());
+}
+
+uint64_t memory_used_peak(void)
+{
+	memory_sum_all();
+	return __atomic_load_n(&peak, __ATOMIC_RELAXED);
+}
+
+const char *memory_class_label(enum memory_class class)
+{
+	return class_label[class];
+}
