@@ -113,3 +113,35 @@ function(nightjar_fuzz_targets)
 		endif()
 	endforeach()
 endfunction()
+
+# Programs that put load on a running broker, or talk to it with other people's clients. They share
+# no code with the broker, except bench_*.c, which time parts of it.
+#   tests/stress/wire.c           the small client that the others use
+#   tests/{stress,bench}/*.c      one program each
+#   tests/integration/lib_*.c     one program each, with libmosquitto
+function(nightjar_load_programs)
+	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/stress/*.c
+		${CMAKE_SOURCE_DIR}/tests/bench/*.c ${CMAKE_SOURCE_DIR}/tests/integration/lib_*.c)
+	list(FILTER sources EXCLUDE REGEX "/stress/wire\\.c$")
+	if(NOT sources)
+		return()
+	endif()
+	pkg_check_modules(MOSQUITTO REQUIRED IMPORTED_TARGET libmosquitto)
+	add_library(nj_test_wire STATIC ${CMAKE_SOURCE_DIR}/tests/stress/wire.c)
+	target_include_directories(nj_test_wire PUBLIC ${CMAKE_SOURCE_DIR}/tests)
+	nightjar_libraries_up_to(server libraries)
+	foreach(source IN LISTS sources)
+		get_filename_component(target ${source} NAME_WE)
+		get_filename_component(folder ${source} DIRECTORY)
+		get_filename_component(folder ${folder} NAME)
+		add_executable(${target} ${source})
+		nightjar_test_program(${target} ${folder})
+		if(folder STREQUAL "integration")
+			target_link_libraries(${target} PRIVATE PkgConfig::MOSQUITTO Threads::Threads)
+		elseif(target MATCHES "^bench_")
+			target_link_libraries(${target} PRIVATE ${libraries})
+		else()
+			target_link_libraries(${target} PRIVATE nj_test_wire)
+		endif()
+	endforeach()
+endfunction()
