@@ -12,6 +12,7 @@
 #ifndef NIGHTJAR_AUTH_ACL_CACHE_H
 #define NIGHTJAR_AUTH_ACL_CACHE_H
 
+#include "base/hash.h"
 #include "base/slice.h"
 
 enum acl_cached {
@@ -27,8 +28,10 @@ enum acl_access {
 
 struct acl_cache;
 
-/* Any thread. The secret is drawn at the first call. */
-uint64_t acl_topic_hash(struct slice topic);
+static inline uint64_t acl_topic_hash(struct slice topic)
+{
+	return hash_slice(topic);
+}
 
 /* cache may be NULL. */
 enum acl_cached acl_cache_get(const struct acl_cache *cache, enum acl_access access, uint64_t hash,

@@ -34,10 +34,10 @@ struct identity_request {
 	struct slice client_id; /* after assignment, clientid_prefixes, use_username_as_clientid */
 	bool has_username, has_password;
 	struct slice username, password;
-	const char *address;	      /* "127.0.0.1:51234", may be NULL */
-	const char *listener;	      /* its name in the configuration, may be NULL */
-	unsigned protocol_version;    /* 3, 4 or 5 */
-	struct slice auth_method;     /* enhanced authentication, else empty */
+	const char *address;	   /* "127.0.0.1:51234", may be NULL */
+	const char *listener;	   /* its name in the configuration, may be NULL */
+	unsigned protocol_version; /* 3, 4 or 5 */
+	struct slice auth_method;  /* enhanced authentication, else empty */
 	struct slice auth_data;
 };
 
@@ -72,9 +72,9 @@ enum enhanced_auth_step {
 /* Borrowed for the call of done: copy what is needed later. */
 struct enhanced_auth_reply {
 	enum enhanced_auth_step step;
-	uint8_t reason_code;  /* FAIL: 0x80 or above */
-	struct slice data;    /* Authentication Data to send; data.data NULL: property left out */
-	bool has_username;    /* SUCCESS: the name that rights are looked up under, if it differs */
+	uint8_t reason_code; /* FAIL: 0x80 or above */
+	struct slice data;   /* Authentication Data to send; data.data NULL: property left out */
+	bool has_username;   /* SUCCESS: the name that rights are looked up under, if it differs */
 	struct slice username;
 };
 
@@ -148,7 +148,7 @@ struct authority *authority_ref(struct authority *authority);
 void authority_unref(struct authority **authority);
 
 uint64_t authority_generation(const struct authority *authority);
-struct acl_file *authority_acl(const struct authority *authority);	      /* borrowed, or NULL */
+struct acl_file *authority_acl(const struct authority *authority); /* borrowed, or NULL */
 const struct authority_hooks *authority_hooks(const struct authority *authority); /* never NULL */
 
 /*

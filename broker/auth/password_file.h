@@ -34,14 +34,16 @@ size_t password_file_count(const struct password_file *file);
 const struct password_entry *password_file_find(const struct password_file *file,
 						struct slice username);
 
-/*
- * An entry that no password opens and that costs what the dearest entry of the file costs. Verified
- * in place of an unknown user, so that the time of the answer does not tell who exists.
- */
-const struct password_entry *password_file_dummy(const struct password_file *file);
-
 /* Slow: thread pool only. */
 bool password_entry_verify(const struct password_entry *entry, struct slice password);
+
+/*
+ * Is there such a user with that password? For an unknown user the password is hashed as well, at
+ * the cost of some line of the file that is always the same for the same name, so that the time of
+ * the answer does not tell who exists. Slow: thread pool only.
+ */
+bool password_file_verify(const struct password_file *file, struct slice username,
+			  struct slice password);
 
 /* Is it the same line: name, scheme, salt and hash? */
 bool password_entry_equal(const struct password_entry *a, const struct password_entry *b);
