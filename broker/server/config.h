@@ -55,7 +55,7 @@ struct config_access {
 	bool allow_zero_length_clientid;
 	const char *password_file;  /* NULL: none */
 	const char *acl_file;	    /* NULL: none, everything is allowed */
-	const char *auto_id_prefix; /* never NULL, may be "" */
+	const char *auto_id_prefix; /* never NULL */
 };
 
 struct config_listener {
