@@ -107,7 +107,7 @@ void runtime_stop(struct runtime *runtime);
 /* Frees everything; the folders' slots must have been emptied. */
 void runtime_destroy(struct runtime **runtime);
 /* Any thread: the sum over all workers. */
-uint64_t runtime_counter_sum(const struct runtime *runtime, enum counter_id id);
+uint64_t runtime_counter_sum(const struct runtime *runtime, enum counter id);
 
 void worker_add_reap_hook(struct worker *me, worker_hook hook);
 void worker_add_flush_hook(struct worker *me, worker_hook hook);
