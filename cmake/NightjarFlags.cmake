@@ -26,9 +26,10 @@ if(NIGHTJAR_DEBUG)
 	add_compile_definitions(NIGHTJAR_DEBUG)
 endif()
 
-include(CheckPIESupported)
-check_pie_supported()
-set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+# Not CMAKE_POSITION_INDEPENDENT_CODE: it gives static libraries -fPIC, under which any function
+# might be replaced at run time, so that the compiler inlines less.
+add_compile_options(-fPIE)
+add_link_options(-pie)
 
 if(NIGHTJAR_SANITIZE)
 	add_compile_options(-fsanitize=${NIGHTJAR_SANITIZE})
