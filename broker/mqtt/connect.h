@@ -62,9 +62,9 @@ struct connect_packet {
 void connect_packet_init(struct connect_packet *packet, enum mqtt_version version);
 
 /*
- * On DECODE_BAD, out->version is the version whose CONNACK the client is likely to understand. For
- * a protocol name or level that is not ours the Reason Code is RC_UNSUPPORTED_PROTOCOL_VERSION, and
- * the version that of the nearest level.
+ * On DECODE_BAD, out->version is the version whose CONNACK the client is likely to understand: for
+ * a level that is not ours, which gives RC_UNSUPPORTED_PROTOCOL_VERSION, that of the nearest level,
+ * and for a foreign protocol name MQTT_VERSION_NONE. The other members are then without meaning.
  */
 enum decode_status connect_decode(const struct packet_frame *frame, struct connect_packet *out,
 				  struct decode_error *error);
@@ -72,7 +72,7 @@ enum decode_status connect_decode(const struct packet_frame *frame, struct conne
 size_t connect_encoded_size(const struct connect_packet *packet);
 size_t connect_encode(uint8_t *out, const struct connect_packet *packet);
 
-/* All zero but for the Reason Code is a plain CONNACK. Before version 5 the properties are ignored. */
+/* All zero but for the Reason Code: a plain CONNACK. Before version 5 properties are ignored. */
 struct connack_packet {
 	bool session_present;
 	uint8_t reason_code; /* decoded from MQTT 3: the Connect Return Code */

@@ -24,7 +24,7 @@ enum decode_status {
 /* Filled when the answer is DECODE_BAD. All strings are static. */
 struct decode_error {
 	uint8_t reason_code;   /* enum reason_code, for CONNACK or DISCONNECT of version 5 */
-	const char *statement; /* "MQTT-3.3.1-4"; the section ("2.2.2.2") where no number is given */
+	const char *statement; /* "MQTT-3.3.1-4"; the section ("2.2.2.2") if it has no number */
 	const char *text;      /* one sentence for the log */
 };
 

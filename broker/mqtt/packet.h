@@ -11,7 +11,7 @@
  *	<packet>_encoded_size()	how much room does it need?
  *	<packet>_encode()	writes into the caller's room, returns the bytes written
  *
- * Statements are quoted with the numbers of the MQTT 5 specification; where only 3.1.1 has the rule,
+ * Statements are quoted with the numbers of the MQTT 5 specification; if only 3.1.1 has the rule,
  * the text says so. Malformed Packet (0x81) is what cannot be parsed, an ill-formed Topic Name or
  * Topic Filter included; Protocol Error (0x82) is what can be parsed but must not be said.
  */

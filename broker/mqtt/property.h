@@ -59,8 +59,8 @@ size_t user_property_encode(uint8_t *out, struct slice name, struct slice value)
 
 /*
  * What a server passes on unaltered and in order with a message [MQTT-3.3.2-4, -15 to -18, -20]:
- * Payload Format Indicator, Content Type, Response Topic, Correlation Data, User Properties. Expiry,
- * Topic Alias, Will Delay and Subscription Identifiers are not among them.
+ * Payload Format Indicator, Content Type, Response Topic, Correlation Data and User Properties.
+ * Expiry, Topic Alias, Will Delay and Subscription Identifiers are not among them.
  *
  * When these stand in one run, as they nearly always do, the source is that run and copying is one
  * memcpy; is_run tells so.

@@ -2,8 +2,8 @@
 /*
  * subscribe.h - SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK (sections 3.8 to 3.11).
  *
- * The decoders check every Topic Filter and option, so that the walk over them cannot fail: a packet
- * takes effect as a whole or not at all.
+ * The decoders check every Topic Filter and option, so that the walk over them cannot fail: a
+ * packet takes effect as a whole or not at all.
  */
 #ifndef NIGHTJAR_MQTT_SUBSCRIBE_H
 #define NIGHTJAR_MQTT_SUBSCRIBE_H

@@ -26,14 +26,15 @@ bool topic_filter_is_valid(struct slice filter);
 bool topic_filter_has_wildcard(struct slice filter);
 
 enum topic_share {
-	TOPIC_NOT_SHARED,   /* does not start with "$share/": group and filter are untouched */
-	TOPIC_SHARED,	    /* $share/group/filter, all of it valid */
-	TOPIC_SHARE_INVALID /* starts with "$share/" (or is "$share") and is not valid */
+	TOPIC_NOT_SHARED,    /* does not start with "$share/": an ordinary filter, not checked */
+	TOPIC_SHARED,	     /* $share/group/filter, all of it valid */
+	TOPIC_SHARE_INVALID, /* starts with "$share/" and is not valid */
 };
 
 /*
  * Splits "$share/group/filter" [MQTT-4.8.2-1, -2]. The group has at least one character and none of
- * '/', '+' and '#'; the filter must be a valid Topic Filter. out_group and out_filter are views.
+ * '/', '+' and '#'; the filter must be a valid Topic Filter. out_group and out_filter are
+ * views, and set for TOPIC_SHARED only.
  */
 enum topic_share topic_filter_parse_shared(struct slice text, struct slice *out_group,
 					   struct slice *out_filter);

@@ -12,8 +12,16 @@
 
 #include "base/slice.h"
 
-/* Eight bytes at a time while they are ASCII. An empty string is valid. */
-bool utf8_is_valid(struct slice text);
+/*
+ * Valid, and neither of two ASCII characters in it: the wildcards, when it is a Topic Name. Looks
+ * at eight bytes at a time while they are ASCII. An empty string is valid.
+ */
+bool utf8_is_valid_without(struct slice text, uint8_t a, uint8_t b);
+
+static inline bool utf8_is_valid(struct slice text)
+{
+	return utf8_is_valid_without(text, 0, 0);
+}
 
 /*
  * The same for a payload whose Payload Format Indicator is 1: U+0000 is well-formed UTF-8, and the
