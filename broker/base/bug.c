@@ -6,7 +6,7 @@
 
 _Noreturn void bug_stop(const char *file, int line, const char *condition)
 {
-	fprintf(stderr, "nightjar: bug at %s:%d: %s. Please report it with this line.\n", file, line,
-		condition);
+	fprintf(stderr, "nightjar: bug at %s:%d: %s. Please report it with this line.\n", file,
+		line, condition);
 	abort();
 }

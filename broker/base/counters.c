@@ -21,9 +21,9 @@ const struct counter_info counter_info[COUNTER_COUNT] = {
 };
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct counters unattached;	      /* of all threads that attached none */
-static struct counters *list = &unattached;   /* guarded by list_lock */
-static uint64_t ended_sum[COUNTER_COUNT];     /* guarded by list_lock: of threads that detached */
+static struct counters unattached;	    /* of all threads that attached none */
+static struct counters *list = &unattached; /* guarded by list_lock */
+static uint64_t ended_sum[COUNTER_COUNT];   /* guarded by list_lock: of threads that detached */
 
 __thread struct counters *counters_mine = &unattached;
 

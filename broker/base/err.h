@@ -13,9 +13,9 @@
 
 enum err {
 	ERR_NONE = 0,
-	ERR_NOMEM,	 /* no memory, or over the budget of its class */
-	ERR_IO,		 /* the operating system refused; the detail holds its words */
-	ERR_LIMIT,	 /* a configured limit was met */
+	ERR_NOMEM, /* no memory, or over the budget of its class */
+	ERR_IO,	   /* the operating system refused; the detail holds its words */
+	ERR_LIMIT, /* a configured limit was met */
 	ERR_NOT_FOUND,
 	ERR_EXISTS,
 	ERR_INVALID,	 /* what was read does not make sense */

@@ -34,7 +34,9 @@ struct log_state {
 #define STATE_INITIAL                                                                              \
 	{                                                                                          \
 		.style = {.timestamp = true}, .to_stderr = {.fd = STDERR_FILENO},                  \
-		.to_stdout = {.fd = -1}, .to_file = {.fd = -1}, .to_syslog = {.fd = -1}            \
+		.to_stdout = {.fd = -1}, .to_file = {.fd = -1}, .to_syslog = {                     \
+			.fd = -1                                                                   \
+		}                                                                                  \
 	}
 
 unsigned log_types_enabled = LOG_TYPES_DEFAULT;
@@ -51,12 +53,14 @@ static void state_fini(struct log_state *old)
 }
 
 static enum err file_open(const char *path, struct log_target *out_target,
-	struct err_detail *detail)
+			  struct err_detail *detail)
 {
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+	int fd =
+		open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
 
 	if (fd < 0)
-		return err_set(detail, ERR_IO,
+		return err_set(
+			detail, ERR_IO,
 			"cannot open log file '%s': %s; check that its folder exists and that the "
 			"broker's user may write there",
 			path, strerror(errno));
@@ -89,7 +93,7 @@ static void ignore_sigpipe(void)
 }
 
 static enum err state_make(struct log_state *out_state, const struct log_settings *settings,
-	struct err_detail *detail)
+			   struct err_detail *detail)
 {
 	struct log_state made = STATE_INITIAL;
 
@@ -97,7 +101,7 @@ static enum err state_make(struct log_state *out_state, const struct log_setting
 	made.style.timestamp = settings->timestamp;
 	if (settings->timestamp_format)
 		snprintf(made.style.timestamp_format, sizeof made.style.timestamp_format, "%s",
-			settings->timestamp_format);
+			 settings->timestamp_format);
 	made.to_stderr = settings->to_stderr ? log_target_of(STDERR_FILENO) : LOG_TARGET_NONE;
 	made.to_stdout = settings->to_stdout ? log_target_of(STDOUT_FILENO) : LOG_TARGET_NONE;
 	made.to_topic = settings->to_topic;
@@ -179,8 +183,8 @@ static void line_write(enum log_type type, const struct log_line *line)
 	log_target_write(&state.to_stderr, line, style);
 	log_target_write(&state.to_stdout, line, style);
 	log_target_write(&state.to_file, line, style);
-	log_syslog_write(
-		&state.to_syslog, type, line->text + line->body, line->len - line->body - 1);
+	log_syslog_write(&state.to_syslog, type, line->text + line->body,
+			 line->len - line->body - 1);
 }
 
 void log_event(enum log_type type, const struct log_fields *fields, const char *format, ...)

@@ -37,14 +37,14 @@ struct log_fields {
 };
 
 struct log_settings {
-	unsigned types;		       /* enum log_type, or-ed */
+	unsigned types; /* enum log_type, or-ed */
 	bool to_stderr, to_stdout;
 	bool to_syslog;
-	int syslog_facility;	       /* LOG_DAEMON, LOG_LOCAL0, ... of syslog.h */
-	const char *file;	       /* NULL: none. Borrowed until log_open() returns */
-	bool timestamp;		       /* default true */
-	const char *timestamp_format;  /* strftime; NULL: seconds since 1970, as mosquitto */
-	bool json;		       /* one JSON object a line: time, level, message, client, ... */
+	int syslog_facility;	      /* LOG_DAEMON, LOG_LOCAL0, ... of syslog.h */
+	const char *file;	      /* NULL: none. Borrowed until log_open() returns */
+	bool timestamp;		      /* default true */
+	const char *timestamp_format; /* strftime; NULL: seconds since 1970, as mosquitto */
+	bool json; /* one JSON object a line: time, level, message, client, ... */
 	/* log_dest topic: called for each event, on the thread that logs; must not log. NULL: none. */
 	void (*to_topic)(enum log_type type, const char *line);
 };

@@ -42,7 +42,7 @@ static size_t utf8_length(struct slice bytes)
 			return 0;
 	/* Overlong forms, surrogates, and what is beyond U+10FFFF. */
 	if ((d[0] == 0xe0 && d[1] < 0xa0) || (d[0] == 0xed && d[1] > 0x9f) ||
-		(d[0] == 0xf0 && d[1] < 0x90) || (d[0] == 0xf4 && d[1] > 0x8f))
+	    (d[0] == 0xf0 && d[1] < 0x90) || (d[0] == 0xf4 && d[1] > 0x8f))
 		return 0;
 	return len;
 }
@@ -126,7 +126,8 @@ const char *log_type_name(enum log_type type)
 }
 
 static void format_text(struct log_line *line, const struct log_line_style *style,
-	enum log_type type, const struct log_fields *fields, const char *message, uint64_t wall_ms)
+			enum log_type type, const struct log_fields *fields, const char *message,
+			uint64_t wall_ms)
 {
 	/* Room is kept for the dots that show a cut, and the line break. */
 	struct text text = {.out = line->text, .cap = LOG_LINE_BYTES - 4};
@@ -185,8 +186,8 @@ static void json_add_time(cJSON *object, const struct log_line_style *style, uin
 
 /* Each string is cut to limit bytes. False when the object is larger than a line all the same. */
 static bool format_json(struct log_line *line, const struct log_line_style *style,
-	enum log_type type, const struct log_fields *fields, const char *message, uint64_t wall_ms,
-	size_t limit)
+			enum log_type type, const struct log_fields *fields, const char *message,
+			uint64_t wall_ms, size_t limit)
 {
 	cJSON *object = cJSON_CreateObject();
 	bool fits;
@@ -212,8 +213,8 @@ static bool format_json(struct log_line *line, const struct log_line_style *styl
 	return true;
 }
 
-void log_line_format(struct log_line *line, const struct log_line_style *style,
-	enum log_type type, const struct log_fields *fields, const char *message, uint64_t wall_ms)
+void log_line_format(struct log_line *line, const struct log_line_style *style, enum log_type type,
+		     const struct log_fields *fields, const char *message, uint64_t wall_ms)
 {
 	/* Every byte may take two in JSON, and five strings must fit in the line: 300 always do. */
 	static const size_t limits[] = {2000, 800, 300};

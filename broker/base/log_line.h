@@ -21,14 +21,14 @@ struct log_line_style {
 };
 
 struct log_line {
-	size_t len;  /* the line break at the end included */
-	size_t body; /* where the text behind the timestamp starts */
+	size_t len;		       /* the line break at the end included */
+	size_t body;		       /* where the text behind the timestamp starts */
 	char text[LOG_LINE_BYTES + 1]; /* terminated by zero */
 };
 
 /* fields may be NULL. */
-void log_line_format(struct log_line *line, const struct log_line_style *style,
-	enum log_type type, const struct log_fields *fields, const char *message, uint64_t wall_ms);
+void log_line_format(struct log_line *line, const struct log_line_style *style, enum log_type type,
+		     const struct log_fields *fields, const char *message, uint64_t wall_ms);
 
 /* "error", "warning", ...: the word of log_type in the configuration. */
 const char *log_type_name(enum log_type type);

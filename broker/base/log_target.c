@@ -60,7 +60,7 @@ static bool target_catch_up(struct log_target *target, const struct log_line_sty
 	if (target->lost == 0)
 		return true;
 	snprintf(message, sizeof message, "%llu log lines could not be written here",
-		(unsigned long long)target->lost);
+		 (unsigned long long)target->lost);
 	log_line_format(&line, style, LOG_TYPE_WARNING, NULL, message, clock_wall_ms());
 	if (!target_put(target, line.text, line.len))
 		return false;
@@ -68,8 +68,8 @@ static bool target_catch_up(struct log_target *target, const struct log_line_sty
 	return true;
 }
 
-void log_target_write(
-	struct log_target *target, const struct log_line *line, const struct log_line_style *style)
+void log_target_write(struct log_target *target, const struct log_line *line,
+		      const struct log_line_style *style)
 {
 	if (target->fd < 0)
 		return;
@@ -132,7 +132,8 @@ void log_syslog_write(struct log_syslog *syslog, enum log_type type, const char 
 	localtime_r(&now, &tm);
 	strftime(time_shown, sizeof time_shown, "%b %e %H:%M:%S", &tm);
 	made = snprintf(datagram, sizeof datagram, "<%d>%s nightjar[%d]: %.*s",
-		syslog->facility | syslog_level(type), time_shown, (int)getpid(), (int)len, text);
+			syslog->facility | syslog_level(type), time_shown, (int)getpid(), (int)len,
+			text);
 	if (send(syslog->fd, datagram, (size_t)made, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		return;
 	COUNT(LOG_LINES_LOST);

@@ -12,17 +12,17 @@
 #include "base/log_line.h"
 
 struct log_target {
-	int fd;		  /* -1: unused */
-	bool is_regular;  /* a file, which is always ready */
-	bool is_torn;	  /* the last line was written in part, without its line break */
-	uint64_t lost;	  /* since the last line that was written */
+	int fd;		 /* -1: unused */
+	bool is_regular; /* a file, which is always ready */
+	bool is_torn;	 /* the last line was written in part, without its line break */
+	uint64_t lost;	 /* since the last line that was written */
 };
 
 #define LOG_TARGET_NONE ((struct log_target){.fd = -1})
 
 struct log_target log_target_of(int fd);
-void log_target_write(
-	struct log_target *target, const struct log_line *line, const struct log_line_style *style);
+void log_target_write(struct log_target *target, const struct log_line *line,
+		      const struct log_line_style *style);
 
 /* Syslog: datagrams to the local socket (normally "/dev/log"), opened again when it went away. */
 struct log_syslog {

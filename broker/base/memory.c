@@ -11,8 +11,8 @@ bool memory_over_limit;
 bool memory_class_over[MEMORY_CLASS_COUNT];
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct memory_thread *list;		  /* guarded by list_lock */
-static int64_t ended_value[MEMORY_CLASS_COUNT];   /* guarded by list_lock: of threads that ended */
+static struct memory_thread *list;		/* guarded by list_lock */
+static int64_t ended_value[MEMORY_CLASS_COUNT]; /* guarded by list_lock: of threads that ended */
 
 /* Shared totals, lagging by at most MEMORY_STEP_BYTES per thread. Relaxed atomics. */
 static int64_t class_total[MEMORY_CLASS_COUNT];
@@ -68,7 +68,7 @@ void memory_carry_over(struct memory_thread *mine)
 	int64_t used;
 
 	mine->changed_bytes = 0;
-	for (size_t class = 0; class < MEMORY_CLASS_COUNT; class++)
+	for (size_t class = 0; class < MEMORY_CLASS_COUNT; class ++)
 		memory_carry_over_class(mine, class);
 	used = __atomic_load_n(&total, __ATOMIC_RELAXED);
 	peak_raise(used);
@@ -86,7 +86,7 @@ static void memory_thread_end(void *arg)
 	while (*link != mine)
 		link = &(*link)->next;
 	*link = mine->next;
-	for (size_t class = 0; class < MEMORY_CLASS_COUNT; class++)
+	for (size_t class = 0; class < MEMORY_CLASS_COUNT; class ++)
 		ended_value[class] += mine->value[class];
 	pthread_mutex_unlock(&list_lock);
 	memory_mine = NULL;
@@ -138,8 +138,8 @@ static int64_t memory_sum_all(void)
 	int64_t sum = 0;
 
 	pthread_mutex_lock(&list_lock);
-	for (int class = 0; class < MEMORY_CLASS_COUNT; class++)
-		sum += memory_sum_locked((enum memory_class)class);
+	for (int class = 0; class < MEMORY_CLASS_COUNT; class ++)
+		sum += memory_sum_locked((enum memory_class) class);
 	pthread_mutex_unlock(&list_lock);
 	peak_raise(sum);
 	return sum;

@@ -199,8 +199,9 @@ static bool wheel_first_slot(const struct timer_wheel *wheel, struct slot_place 
 			continue;
 		out_place->level = level;
 		out_place->index = (unsigned)__builtin_ctzll(wheel->occupied[level]);
-		*out_first_tick = (wheel->now_tick >> (shift + DIGIT_BITS) << (shift + DIGIT_BITS)) |
-				  (uint64_t)out_place->index << shift;
+		*out_first_tick =
+			(wheel->now_tick >> (shift + DIGIT_BITS) << (shift + DIGIT_BITS)) |
+			(uint64_t)out_place->index << shift;
 		return true;
 	}
 	return false;

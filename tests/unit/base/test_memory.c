@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+
+#include "base/memory.h"
+
+static void charges_are_summed_by_class(void **unused)
+{
+	(void)unused;
+	memory_charge(MEMORY_SESSION, 1000);
+	memory_charge(MEMORY_MESSAGE, 50);
+	memory_uncharge(MEMORY_SESSION, 400);
+	assert_int_equal(memory_used(MEMORY_SESSION), 600);
+	assert_int_equal(memory_used_total(), 650);
+	memory_uncharge(MEMORY_SESSION, 600);
+	memory_uncharge(MEMORY_MESSAGE, 50);
+	assert_int_equal(memory_used_total(), 0);
+}
+
+static void limit_raises_the_flag_within_a_step_and_lowers_it_again(void **unused)
+{
+	(void)unused;
+	memory_limit_set(1000000);
+	memory_charge(MEMORY_QUEUE, 1000000 - 1000);
+	assert_false(memory_is_over_limit());
+	for (int i = 0; i <= MEMORY_STEP_BYTES / 100 + 10; i++)
+		memory_charge(MEMORY_QUEUE, 100);
+	assert_true(memory_is_over_limit());
+	assert_true(memory_class_is_over(MEMORY_SESSION));
+	memory_uncharge(MEMORY_QUEUE, memory_used(MEMORY_QUEUE));
+	assert_false(memory_is_over_limit());
+	memory_limit_set(0);
+}
+
+static void budget_is_of_its_class_alone(void **unused)
+{
+	(void)unused;
+	memory_charge(MEMORY_OUTPUT, 500000);
+	memory_budget_set(MEMORY_OUTPUT, 400000);
+	assert_true(memory_class_is_over(MEMORY_OUTPUT));
+	assert_false(memory_class_is_over(MEMORY_QUEUE));
+	assert_false(memory_is_over_limit());
+	memory_uncharge(MEMORY_OUTPUT, 500000);
+	assert_false(memory_class_is_over(MEMORY_OUTPUT));
+	memory_budget_set(MEMORY_OUTPUT, 0);
+}
+
+static void limit_below_what_is_used_holds_at_once(void **unused)
+{
+	(void)unused;
+	memory_charge(MEMORY_OTHER, 5000);
+	memory_limit_set(4999);
+	assert_true(memory_is_over_limit());
+	memory_limit_set(5000);
+	assert_false(memory_is_over_limit());
+	memory_limit_set(0);
+	memory_uncharge(MEMORY_OTHER, 5000);
+}
+
+static void *charge_here(void *unused)
+{
+	memory_charge(MEMORY_MESSAGE, 300000);
+	return unused;
+}
+
+static void what_one_thread_charged_another_may_uncharge(void **unused)
+{
+	pthread_t thread;
+
+	(void)unused;
+	assert_int_equal(pthread_create(&thread, NULL, charge_here, NULL), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(memory_used(MEMORY_MESSAGE), 300000);
+	assert_true(memory_used_peak() >= 300000);
+	memory_uncharge(MEMORY_MESSAGE, 300000);
+	assert_int_equal(memory_used(MEMORY_MESSAGE), 0);
+}
+
+static void classes_have_labels(void **unused)
+{
+	(void)unused;
+	assert_string_equal(memory_class_label(MEMORY_MESSAGE), "message");
+	assert_string_equal(memory_class_label(MEMORY_OTHER), "other");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(charges_are_summed_by_class),
+		cmocka_unit_test(limit_raises_the_flag_within_a_step_and_lowers_it_again),
+		cmocka_unit_test(budget_is_of_its_class_alone),
+		cmocka_unit_test(limit_below_what_is_used_holds_at_once),
+		cmocka_unit_test(what_one_thread_charged_another_may_uncharge),
+		cmocka_unit_test(classes_have_labels),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
