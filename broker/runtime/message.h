@@ -64,7 +64,7 @@ struct message {
 	uint32_t shared_refs;
 	union {
 		struct letter_node home_node; /* the way home */
-		struct rcu_deferred deferred; /* a retained message waiting for its readers */
+		struct rcu_head deferred;    /* a retained message waiting for its readers */
 	};
 
 	/* Frozen after message_create(). */

@@ -58,7 +58,7 @@ struct worker {
 	uv_loop_t loop;
 	uint64_t now_ms;	     /* clock_now_ms() at the beginning of this turn's events */
 	uint64_t turn;		     /* number of this turn */
-	struct timer_wheel wheel;    /* arm timers with timer_wheel_arm(&me->wheel, ...) */
+	struct timer_wheel wheel;    /* arm timers with timer_arm_in(&me->wheel, ...) */
 	struct counters *counters;
 	void *slot[WORKER_SLOTS];
 	struct block_cache *blocks;  /* messages and letters */
