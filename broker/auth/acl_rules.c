@@ -48,6 +48,7 @@ struct bucket {
 
 struct acl_rules {
 	uint64_t bits_of_depths;
+	uint32_t longest_stem; /* bytes; behind it a Topic Name is not looked at */
 	uint32_t count;
 	uint32_t mask; /* number of slots less one; a power of two less one */
 	size_t bytes;
@@ -178,6 +179,8 @@ static void fill_buckets(struct acl_rules *set)
 						  .stem_len = (uint16_t)stem.len,
 						  .used = 1};
 		bucket->count++;
+		if (stem.len > set->longest_stem)
+			set->longest_stem = (uint32_t)stem.len;
 		set->bits_of_depths |= UINT64_C(1) << stem_depth(stem);
 	}
 }
@@ -243,7 +246,7 @@ unsigned acl_rules_match(const struct acl_rules *set, struct slice topic)
 		/* A stem of no bytes is that of depth 0, looked up above. */
 		if (end > 0 && (set->bits_of_depths >> depth & 1))
 			bits |= match_stem(set, slice_of(topic.data, end), topic);
-	} while (end++ < topic.len);
+	} while (end < topic.len && end++ < set->longest_stem);
 	return bits;
 }
 

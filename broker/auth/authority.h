@@ -46,6 +46,7 @@ enum identity_verdict {
 	IDENTITY_DENIED,
 	IDENTITY_NEEDS_HASH, /* run password_check_run() in the thread pool */
 	IDENTITY_NEEDS_HOOK, /* call password_check_ask() and wait for its answer */
+	IDENTITY_DEFERRED,   /* a hook's answer only: the built-in rules decide */
 };
 
 struct password_check; /* Owner: whoever the last call gave it to; one thread at a time. */
@@ -61,7 +62,7 @@ struct identity_answer {
  * Hooks, filled in by plugins. Members that are NULL mean the built-in behaviour. The struct is
  * frozen and outlives every authority that was created with it.
  */
-typedef void (*identity_done_fn)(void *arg, bool allowed, uint8_t reason_code);
+typedef void (*identity_done_fn)(void *arg, enum identity_verdict verdict, uint8_t reason_code);
 
 enum enhanced_auth_step {
 	ENHANCED_AUTH_CONTINUE, /* send AUTH 0x18 with data, wait for the client's */
@@ -107,7 +108,10 @@ typedef void (*permission_done_fn)(void *arg, bool allowed);
 struct authority_hooks {
 	void *context; /* first argument of each hook */
 
-	/* done is called exactly once, on any thread, perhaps before this returns. */
+	/*
+	 * done is called exactly once, on any thread, perhaps before this returns, with ALLOWED,
+	 * DENIED (and a Reason Code of 0x80 or above; 0 means 0x87) or DEFERRED.
+	 */
 	void (*check_password)(void *context, const struct identity_request *request,
 			       identity_done_fn done, void *arg);
 
@@ -148,6 +152,8 @@ struct authority *authority_ref(struct authority *authority);
 void authority_unref(struct authority **authority);
 
 uint64_t authority_generation(const struct authority *authority);
+bool authority_allows_anonymous(const struct authority *authority);
+struct password_file *authority_password_file(const struct authority *authority); /* borrowed */
 struct acl_file *authority_acl(const struct authority *authority); /* borrowed, or NULL */
 const struct authority_hooks *authority_hooks(const struct authority *authority); /* never NULL */
 
@@ -168,7 +174,10 @@ void password_check_run(struct password_check *check);
  */
 void password_check_ask(struct password_check *check, void (*done)(void *arg), void *arg);
 
-/* After run or done: ALLOWED or DENIED. */
+/*
+ * After run: ALLOWED or DENIED. After ask's done also NEEDS_HASH, when the hook deferred: then
+ * password_check_run() follows on the same check. answer.check is NULL: the caller has it.
+ */
 struct identity_answer password_check_answer(const struct password_check *check);
 
 /* Wipes what is left of the password, drops the reference. */
@@ -178,7 +187,9 @@ void password_check_destroy(struct password_check **check);
  * After a reload, may a client that `before` admitted stay? Without a user name: while anonymous
  * clients are allowed. With one: while its line in the password file is the same (a new password,
  * or the same one hashed anew, is a new line), or, where neither has a password file, while
- * anonymous clients are allowed. Any thread, fast. When false: DISCONNECT 0x87.
+ * anonymous clients are allowed. With hooks, still_admits decides, and without it a hook's clients
+ * stay. Not for clients that enhanced authentication admitted, unless there is a still_admits hook.
+ * Any thread, fast. When false: DISCONNECT 0x87.
  */
 bool authority_still_admits(const struct authority *before, const struct authority *now,
 			    bool has_username, struct slice username);
