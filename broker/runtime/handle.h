@@ -8,6 +8,7 @@
 #ifndef NIGHTJAR_RUNTIME_HANDLE_H
 #define NIGHTJAR_RUNTIME_HANDLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef uint64_t handle_t; /* worker << 48 | generation (1..65535) << 32 | index */

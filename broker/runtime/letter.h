@@ -60,8 +60,9 @@ void *letter_create(struct worker *me, const struct letter_type *type, size_t si
 void letter_destroy(struct worker *me, struct letter *letter);
 
 bool letter_has_credit(struct worker *me, uint16_t target);
-/* Puts the letter into the outbox of target (which may be me: it then arrives in the same turn's
- * end); leaves with the end of the turn. Takes a credit if its type says so; without one: BUG. */
+/* Puts the letter into the outbox of target (which may be me: it then arrives at the end of this
+ * turn, or of the next one, which comes at once); leaves with the end of the turn. Takes a credit
+ * if its type says so; without one: BUG. */
 void letter_post(struct worker *me, uint16_t target, struct letter *letter);
 void letter_return(struct worker *me, struct letter *letter);
 
@@ -70,9 +71,11 @@ void letter_return(struct worker *me, struct letter *letter);
 void letter_post_foreign(struct worker *target, struct letter *letter);
 
 /* Waiting for credit. An entry is queued at most once; on_credit runs on me, in a later turn, when
- * a letter came home from any target; it looks again with letter_has_credit(). */
+ * a letter came home from any target; it looks again with letter_has_credit(), and queues itself
+ * again, behind the others, if it is still without. */
 struct credit_waiter {
 	struct credit_waiter *next, **pprev; /* pprev NULL: not waiting */
+	struct worker *worker;		     /* set while waiting */
 	void (*on_credit)(struct worker *me, struct credit_waiter *waiter);
 };
 void letter_wait_for_credit(struct worker *me, struct credit_waiter *waiter);

@@ -72,7 +72,7 @@ struct message {
 	uint64_t arrived_ms;	/* clock_now_ms() */
 	uint64_t expires_ms;	/* clock_now_ms() at which it expires; 0: never */
 	uint64_t topic_hash;	/* hash_bytes(topic) */
-	uint64_t origin_handle;	/* struct handle of the publishing session as 64 bits; 0: none */
+	uint64_t origin_handle; /* handle_t of the publishing session; 0: none */
 	struct origin *origin;	/* NULL: the broker itself */
 	uint64_t retained_version; /* set by retained_set() before anybody else sees it */
 	uint32_t payload_len;

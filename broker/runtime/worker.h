@@ -2,13 +2,14 @@
 /*
  * worker.h - a thread with a libuv loop, a mailbox, a timer wheel and counters.
  *
- * A turn of the loop is: timers, then everything that is readable and all letters (poll), then the
- * end of the turn, which runs in libuv's prepare phase, just before the loop may sleep:
+ * A turn of the loop is: everything that is readable (poll), then timers, then the end of the turn,
+ * which runs in libuv's prepare phase, just before the loop may sleep:
  *
- *	tasks (one slice each) -> reap hooks -> flush hooks (sockets are written)
- *	-> outboxes are posted, one batch per target
+ *	letters -> credit waiters -> tasks (one slice each) -> reap hooks -> flush hooks (sockets are
+ *	written) -> outboxes are posted, one batch per target
  *
- * Time is read once per turn (now_ms) and again by who works long.
+ * Time is read once per turn (now_ms) and again by who works long. libuv tells nobody that poll has
+ * returned, so every callback that a folder gives to libuv begins with worker_turn_begin(me).
  *
  * Owner: the worker itself, except where a comment says otherwise.
  */
@@ -22,6 +23,7 @@
 #include "base/err.h"
 #include "base/timer_wheel.h"
 #include "runtime/letter.h"
+#include "runtime/turn_clock.h"
 
 #define WORKER_NONE 0xffffu
 #define WORKERS_MAX 256
@@ -41,6 +43,8 @@ struct runtime_settings {
  * task is queued the loop does not sleep. A task is queued at most once. */
 struct task {
 	struct task *next, **pprev; /* pprev NULL: not queued */
+	struct worker *worker;	    /* set while queued */
+	/* May free the task when it returns false, and may cancel any task. */
 	bool (*run)(struct worker *me, struct task *task);
 };
 
@@ -58,6 +62,7 @@ struct worker {
 	uv_loop_t loop;
 	uint64_t now_ms;	     /* clock_now_ms() at the beginning of this turn's events */
 	uint64_t turn;		     /* number of this turn */
+	bool is_in_turn;	     /* now_ms is of this turn */
 	struct timer_wheel wheel;    /* arm timers with timer_arm_in(&me->wheel, ...) */
 	struct counters *counters;
 	void *slot[WORKER_SLOTS];
@@ -68,10 +73,23 @@ struct worker {
 	unsigned reaps, flushes;
 
 	/* runtime's own */
-	struct task *tasks;
+	bool wants_no_sleep;	     /* a hook asked for a turn at once */
+	bool is_idle_active;	     /* the idle handle runs, so the loop does not sleep */
+	bool is_counted_quiet;	     /* runtime_stop(): has nothing left to do */
+	struct task *tasks, **tasks_tail;
+	unsigned task_count;
 	struct mailbox *mailbox;
-	struct outbox *outboxes;     /* one per worker */
-	struct credit_waiter *credit_waiters;
+	struct outbox *outboxes;     /* one per worker; the own one is the list of letters to oneself */
+	uint16_t *posted_to;	     /* the outboxes that hold something */
+	unsigned posted_to_count;
+	struct credit_waiter *credit_waiters, **credit_waiters_tail;
+	unsigned credit_waiter_count;
+	unsigned credit_waiters_to_try; /* a letter came home: so many may look again */
+	uint64_t letters_out;	     /* own letters that have not come home */
+	unsigned foreign_done;	     /* foreign letters returned in this turn */
+	unsigned pool_pending;
+	uint64_t wheel_due_ms;	     /* when wheel_timer fires; UINT64_MAX: not started */
+	struct turn_clock turn_clock;
 	uv_prepare_t prepare;
 	uv_check_t check;
 	uv_idle_t idle;
@@ -88,8 +106,8 @@ extern __thread struct worker *worker_current; /* NULL outside of workers */
 #define OWNED_BY_ME(obj) ((void)0)
 #endif
 
-/* Main thread. Creates the workers (loops initialised, threads not started), so that the folders
- * above can put their state into the slots before anything runs. */
+/* Main thread; one runtime at a time in a process. Creates the workers (loops initialised, threads
+ * not started), so that the folders above can put their state into the slots before anything runs. */
 enum err runtime_create(const struct runtime_settings *settings, struct runtime **out,
 			struct err_detail *detail) ERR_CHECKED;
 unsigned runtime_worker_count(const struct runtime *runtime);
@@ -98,16 +116,25 @@ const struct runtime_settings *runtime_settings_of(const struct runtime *runtime
 /* Starts all threads; each calls on_start(worker) on itself, then loops. */
 enum err runtime_start(struct runtime *runtime, worker_hook on_start,
 		       struct err_detail *detail) ERR_CHECKED;
-/* Posts a function to every worker; returns at once. From the main thread or a worker. done (may be
- * NULL) runs on the last worker that finished, after all. context is passed to both. */
+/* Posts a function to every worker; returns at once. From a worker (behind what it has posted in
+ * this turn) or from any other thread. done (may be NULL) runs on the last worker that finished,
+ * after all. context is passed to both. */
 void runtime_on_every_worker(struct runtime *runtime, void (*run)(struct worker *, void *context),
 			     void (*done)(void *context), void *context);
-/* Main thread: asks each worker to leave its loop once it has nothing left to post, and joins. */
+/* Main thread: asks each worker to leave its loop once nobody has letters under way, tasks or work
+ * in the pool any more, and joins. Until then all of them go on exchanging letters, so that none is
+ * lost; the folders see me->stopping and must have stopped what makes new work for ever. */
 void runtime_stop(struct runtime *runtime);
 /* Frees everything; the folders' slots must have been emptied. */
 void runtime_destroy(struct runtime **runtime);
-/* Any thread: the sum over all workers. */
-uint64_t runtime_counter_sum(const struct runtime *runtime, enum counter id);
+
+/* First thing in every libuv callback: brings now_ms up to date if this is the turn's first. */
+void worker_turn_start(struct worker *me);
+static inline void worker_turn_begin(struct worker *me)
+{
+	if (!me->is_in_turn)
+		worker_turn_start(me);
+}
 
 void worker_add_reap_hook(struct worker *me, worker_hook hook);
 void worker_add_flush_hook(struct worker *me, worker_hook hook);
