@@ -4,6 +4,9 @@
  *
  * A session is one kind; a shared group, a plugin, an HTTP request, a bridge are others. Routing
  * knows nothing more of them than this. Owner: one worker; only it calls the functions.
+ *
+ * A function called here must not destroy any endpoint: who ends is marked, and goes with the end of
+ * the turn.
  */
 #ifndef NIGHTJAR_ROUTE_ENDPOINT_H
 #define NIGHTJAR_ROUTE_ENDPOINT_H
@@ -13,7 +16,22 @@
 #include "runtime/worker.h"
 
 struct endpoint;
-struct subscription;
+
+/*
+ * A QoS 0 packet is encoded once per protocol version and RETAIN flag and copied to all of its
+ * receivers. Owner: the worker; valid during one publication.
+ */
+#define ENCODINGS 4
+
+struct encoding {
+	uint8_t *bytes;
+	uint32_t len, cap;
+	bool is_valid;
+};
+
+struct encoding_cache {
+	struct encoding slot[ENCODINGS];
+};
 
 /* One message on its way to one endpoint, all matching subscriptions merged (or one of them, where
  * duplicates are allowed). Borrowed: valid until deliver() returns. */
@@ -22,20 +40,26 @@ struct delivery {
 	struct encoding_cache *encodings; /* shared by all receivers of this message; NULL: none */
 	const uint32_t *subscription_ids; /* those that are not 0 */
 	uint16_t subscription_id_count;
-	uint8_t qos;		 /* the lower of the message's and the highest subscription's */
-	bool retain;		 /* the RETAIN flag to send */
-	bool readable;		 /* the rights were proven when the subscription was made... */
+	uint8_t qos;		    /* the lower of the message's and the highest subscription's */
+	bool retain;		    /* the RETAIN flag to send */
+	bool is_readable;	    /* the rights were proven when the subscription was made... */
 	uint32_t rights_generation; /* ...under this generation of the rights */
+	struct shared_ticket *ticket; /* set when a shared group chose this endpoint; else NULL */
 };
 
 struct endpoint_ops {
 	const char *kind;
-	void (*deliver)(struct endpoint *endpoint, const struct delivery *delivery);
+	/* NULL: never subscribes. */
+	void (*deliver)(struct worker *me, struct endpoint *endpoint, const struct delivery *delivery);
+	/* One of the receipts that a publication of this endpoint waits for. NULL: never asks. */
+	void (*on_receipt)(struct worker *me, struct endpoint *endpoint, uint64_t token);
+	/* A publication that was spread in slices has reached all subscribers of this worker. */
+	void (*on_spread)(struct worker *me, struct endpoint *endpoint);
 };
 
 struct endpoint {
 	const struct endpoint_ops *ops;
-	handle_t handle; /* names worker and endpoint from other threads */
+	handle_t handle; /* names worker and endpoint from other threads; 0: not registered */
 };
 
 #endif

@@ -48,6 +48,8 @@ void topic_tree_remove(struct topic_tree *tree, uint16_t worker, struct topic_li
 /* The generation rises with every change that matching can see. Read it (acquire) before matching;
  * a result may be cached as long as it has not changed. */
 uint64_t topic_tree_generation(const struct topic_tree *tree);
+/* Raises the generation: a subscription was changed where it stands. */
+void topic_tree_touch(struct topic_tree *tree);
 
 enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct slice topic,
 			  struct topic_match *match) ERR_CHECKED;

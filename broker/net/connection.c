@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection.c - the two ends of the road of a message: one read, one write per turn.
+ *
+ *	readable --> worker's read buffer --> on_bytes() --> unconsumed rest --> conn->in
+ *	connection_reserve() --> conn->out --(end of turn, or 64 KiB)--> the socket
+ *
+ * Packets of usual size are handed up from the worker's buffer, so an idle connection has no
+ * buffer of its own. A rest is put in front of the next read. A packet that is larger than one read
+ * is gathered in conn->in, which doubles as the bytes arrive: a declared length alone costs nothing.
+ *
+ * A turn's budget: when it is used up, readable sockets are left alone; polling is level-triggered,
+ * so they come again in the next turn, after those that epoll has in front of them.
+ */
+#include "net/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bug.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "net/net_worker.h"
+
+/* The poll handle is a block of its own: libuv lets go of it only some time after uv_close(), when
+ * the connection may be freed already or live on another worker. */
+struct connection_poll {
+	uv_poll_t handle;
+	struct connection *conn; /* NULL: detached */
+};
+
+static void connection_watch(struct connection *conn);
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+	struct connection_poll *poll = handle->data;
+
+	net_worker_of(handle->loop->data)->polls_open--;
+	free(poll);
+}
+
+static bool turn_has_budget(struct worker *me, struct net_worker *net)
+{
+	if (net->turn != me->turn) {
+		net->turn = me->turn;
+		net->turn_bytes = 0;
+		net->turn_started_us = 0;
+		return true;
+	}
+	if (net->turn_bytes >= NET_TURN_BYTES)
+		return false;
+	/* The clock is only asked once a turn has got some way. */
+	if (net->turn_bytes < NET_TURN_BYTES / 8)
+		return true;
+	if (!net->turn_started_us) {
+		net->turn_started_us = clock_now_us();
+		return true;
+	}
+	return clock_now_us() - net->turn_started_us < NET_TURN_US;
+}
+
+static void input_release(struct connection *conn)
+{
+	if (!conn->in)
+		return;
+	memory_uncharge(MEMORY_INPUT, conn->in_cap);
+	free(conn->in);
+	conn->in = NULL;
+	conn->in_len = conn->in_cap = 0;
+}
+
+static bool input_grow(struct connection *conn, uint32_t cap)
+{
+	uint8_t *in = realloc(conn->in, cap);
+
+	if (!in)
+		return false;
+	memory_charge(MEMORY_INPUT, cap - conn->in_cap);
+	conn->in = in;
+	conn->in_cap = cap;
+	return true;
+}
+
+/* Keeps the rest that on_bytes() did not consume. rest may lie inside conn->in. */
+static bool input_keep(struct connection *conn, struct slice rest)
+{
+	if (rest.len == 0) {
+		input_release(conn);
+		return true;
+	}
+	if (conn->in && rest.data >= conn->in && rest.data <= conn->in + conn->in_cap) {
+		memmove(conn->in, rest.data, rest.len);
+		conn->in_len = (uint32_t)rest.len;
+		return true;
+	}
+	if (rest.len > conn->in_cap && !input_grow(conn, (uint32_t)rest.len))
+		return false;
+	memcpy(conn->in, rest.data, rest.len);
+	conn->in_len = (uint32_t)rest.len;
+	return true;
+}
+
+static void hand_up(struct connection *conn, struct slice bytes)
+{
+	size_t used = conn->ops->on_bytes(conn, bytes);
+
+	BUG_ON(used > bytes.len);
+	if (connection_is_closing(conn) || !conn->worker)
+		return;
+	if (!input_keep(conn, slice_of(bytes.data + used, bytes.len - used)))
+		conn->ops->on_lost(conn, ENOMEM);
+}
+
+static void read_failed(struct connection *conn, ssize_t got)
+{
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	conn->flags |= CONNECTION_EOF;
+	conn->ops->on_lost(conn, got < 0 ? errno : 0);
+}
+
+static void account_read(struct connection *conn, ssize_t got)
+{
+	struct worker *me = conn->worker;
+
+	conn->last_read_ms = me->now_ms;
+	net_worker_of(me)->turn_bytes += (uint32_t)got;
+	counter_add(me->counters, COUNTER_BYTES_RECEIVED, (uint64_t)got);
+}
+
+/* A packet larger than one read: straight into the connection's own buffer. */
+static void read_large(struct connection *conn)
+{
+	uint32_t room = conn->in_cap - conn->in_len;
+	ssize_t got;
+
+	if (room < NET_READ_BYTES / 2) {
+		uint64_t cap = (uint64_t)conn->in_cap * 2 + NET_READ_BYTES;
+
+		if (cap > conn->in_wanted)
+			cap = conn->in_wanted;
+		if (cap > conn->in_cap && !input_grow(conn, (uint32_t)cap)) {
+			conn->ops->on_lost(conn, ENOMEM);
+			return;
+		}
+		room = conn->in_cap - conn->in_len;
+	}
+	got = conn->transport->read(conn, conn->in + conn->in_len, room);
+	if (got <= 0) {
+		read_failed(conn, got);
+		return;
+	}
+	account_read(conn, got);
+	conn->in_len += (uint32_t)got;
+	if (conn->in_len >= conn->in_wanted)
+		hand_up(conn, slice_of(conn->in, conn->in_len));
+}
+
+static void read_usual(struct connection *conn)
+{
+	struct net_worker *net = net_worker_of(conn->worker);
+	uint32_t have = conn->in_len;
+	ssize_t got;
+
+	BUG_ON(have > NET_READ_BYTES);
+	got = conn->transport->read(conn, net->read_buffer + have, NET_READ_BYTES);
+	if (got <= 0) {
+		read_failed(conn, got);
+		return;
+	}
+	if (have)
+		memcpy(net->read_buffer, conn->in, have);
+	account_read(conn, got);
+	hand_up(conn, slice_of(net->read_buffer, have + (size_t)got));
+}
+
+static void connection_read(struct connection *conn)
+{
+	if (conn->flags & (CONNECTION_PAUSED | CONNECTION_STALLED | CONNECTION_CLOSING))
+		return;
+	if (!turn_has_budget(conn->worker, net_worker_of(conn->worker)))
+		return;
+	if (conn->in_wanted > NET_READ_BYTES)
+		read_large(conn);
+	else
+		read_usual(conn);
+}
+
+/* Writes what is there. Returns false when the peer is gone. */
+static bool output_flush(struct connection *conn)
+{
+	struct net_worker *net = net_worker_of(conn->worker);
+
+	while (conn->out_start < conn->out_len) {
+		uint32_t left = conn->out_len - conn->out_start;
+		ssize_t sent = conn->transport->write(conn, conn->out + conn->out_start, left);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0)
+			return errno == EAGAIN;
+		counter_add(conn->worker->counters, COUNTER_BYTES_SENT, (uint64_t)sent);
+		conn->out_start += (uint32_t)sent;
+		if ((uint32_t)sent < left)
+			return true;
+	}
+	net_chunk_free(net, conn->out, conn->out_cap);
+	conn->out = NULL;
+	conn->out_start = conn->out_len = conn->out_cap = 0;
+	return true;
+}
+
+/* After each attempt to write: chokes, or lets go on. */
+static void output_settle(struct connection *conn)
+{
+	bool was_choked = connection_is_choked(conn);
+	uint32_t left = conn->out_len - conn->out_start;
+
+	if (connection_is_closing(conn))
+		return;
+	if (left == 0)
+		conn->flags &= (uint16_t) ~(CONNECTION_CHOKED | CONNECTION_STALLED);
+	else
+		conn->flags |= CONNECTION_CHOKED;
+	if (left > conn->output_limit && !(conn->flags & CONNECTION_STALLED)) {
+		conn->flags |= CONNECTION_STALLED;
+		counter_add(conn->worker->counters, COUNTER_PARKED_OUTPUT, 1);
+	}
+	connection_watch(conn);
+	if (was_choked && left == 0)
+		conn->ops->on_drained(conn);
+}
+
+static void connection_flush(struct connection *conn)
+{
+	if (!output_flush(conn)) {
+		if (!connection_is_closing(conn))
+			conn->ops->on_lost(conn, errno);
+		return;
+	}
+	if (conn->out || connection_is_choked(conn))
+		output_settle(conn);
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events)
+{
+	struct connection_poll *poll = handle->data;
+	struct connection *conn = poll->conn;
+
+	if (!conn || connection_is_closing(conn))
+		return;
+	if (status < 0) {
+		conn->ops->on_lost(conn, -status);
+		return;
+	}
+	if (events & UV_WRITABLE)
+		connection_flush(conn);
+	if (conn->worker && (events & UV_READABLE))
+		connection_read(conn);
+}
+
+static void connection_watch(struct connection *conn)
+{
+	uint16_t events = 0;
+
+	if (!conn->poll)
+		return;
+	if (!(conn->flags & (CONNECTION_PAUSED | CONNECTION_STALLED)))
+		events |= UV_READABLE;
+	if (conn->flags & CONNECTION_CHOKED)
+		events |= UV_WRITABLE;
+	if (events == conn->events)
+		return;
+	conn->events = events;
+	if (events)
+		uv_poll_start(&conn->poll->handle, events, on_poll);
+	else
+		uv_poll_stop(&conn->poll->handle);
+}
+
+static enum err poll_open(struct connection *conn, struct worker *worker)
+{
+	struct connection_poll *poll = malloc(sizeof *poll);
+
+	if (!poll)
+		return ERR_NOMEM;
+	if (uv_poll_init(&worker->loop, &poll->handle, conn->fd) != 0) {
+		free(poll);
+		return ERR_IO;
+	}
+	poll->conn = conn;
+	poll->handle.data = poll;
+	net_worker_of(worker)->polls_open++;
+	conn->poll = poll;
+	conn->events = 0;
+	return ERR_NONE;
+}
+
+static void poll_close(struct connection *conn)
+{
+	if (!conn->poll)
+		return;
+	conn->poll->conn = NULL;
+	uv_poll_stop(&conn->poll->handle);
+	uv_close((uv_handle_t *)&conn->poll->handle, on_poll_closed);
+	conn->poll = NULL;
+}
+
+enum err connection_init(struct connection *conn, struct worker *worker, int fd,
+			 const struct transport *transport, const struct connection_ops *ops,
+			 uint32_t output_limit)
+{
+	struct address address = conn->address;
+	enum err err;
+
+	memset(conn, 0, sizeof *conn);
+	conn->address = address;
+	conn->fd = fd;
+	conn->transport = transport;
+	conn->ops = ops;
+	conn->worker = worker;
+	conn->output_limit = output_limit;
+	conn->last_read_ms = worker->now_ms;
+	err = poll_open(conn, worker);
+	if (err != ERR_NONE)
+		return err;
+	counter_add(worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
+	connection_watch(conn);
+	return ERR_NONE;
+}
+
+static bool output_grow(struct connection *conn, size_t len)
+{
+	struct net_worker *net = net_worker_of(conn->worker);
+	uint64_t need = (uint64_t)(conn->out_len - conn->out_start) + len;
+	uint64_t want = conn->out_cap ? need * 2 : need;
+	uint32_t cap;
+	uint8_t *out;
+
+	if (need > UINT32_MAX / 4)
+		return false;
+	out = net_chunk_alloc(net, (uint32_t)want, &cap);
+	if (!out)
+		return false;
+	if (conn->out)
+		memcpy(out, conn->out + conn->out_start, conn->out_len - conn->out_start);
+	conn->out_len -= conn->out_start;
+	conn->out_start = 0;
+	net_chunk_free(net, conn->out, conn->out_cap);
+	conn->out = out;
+	conn->out_cap = cap;
+	return true;
+}
+
+static void mark_dirty(struct connection *conn)
+{
+	struct net_worker *net = net_worker_of(conn->worker);
+
+	conn->flags |= CONNECTION_DIRTY;
+	conn->dirty_next = net->dirty;
+	net->dirty = conn;
+}
+
+uint8_t *connection_reserve(struct connection *conn, size_t len)
+{
+	if (!(conn->flags & (CONNECTION_DIRTY | CONNECTION_CHOKED)))
+		mark_dirty(conn);
+	if (conn->out_len + len > NET_WRITE_BYTES && conn->out && !connection_is_choked(conn))
+		connection_flush(conn);
+	if (conn->out_len + len > conn->out_cap && !output_grow(conn, len)) {
+		conn->ops->on_lost(conn, ENOMEM);
+		return NULL;
+	}
+	return conn->out + conn->out_len;
+}
+
+bool connection_write(struct connection *conn, struct slice bytes)
+{
+	uint8_t *room = connection_reserve(conn, bytes.len);
+
+	if (!room)
+		return false;
+	memcpy(room, bytes.data, bytes.len);
+	connection_wrote(conn, bytes.len);
+	return true;
+}
+
+void connection_pause(struct connection *conn)
+{
+	conn->flags |= CONNECTION_PAUSED;
+	connection_watch(conn);
+}
+
+void connection_resume(struct connection *conn)
+{
+	struct net_worker *net = net_worker_of(conn->worker);
+
+	if (!(conn->flags & CONNECTION_PAUSED) || (conn->flags & CONNECTION_RESUMING))
+		return;
+	conn->flags |= CONNECTION_RESUMING;
+	conn->resume_next = net->resume;
+	net->resume = conn;
+	worker_add_task(conn->worker, &net->resume_task);
+}
+
+static void resume_now(struct connection *conn)
+{
+	conn->flags &= (uint16_t) ~(CONNECTION_RESUMING | CONNECTION_PAUSED);
+	if (connection_is_closing(conn))
+		return;
+	/* Time in which we did not read is not the peer's silence. */
+	conn->last_read_ms = conn->worker->now_ms;
+	if (conn->in_len && conn->in_len >= conn->in_wanted)
+		hand_up(conn, slice_of(conn->in, conn->in_len));
+	if (conn->worker)
+		connection_watch(conn);
+}
+
+static bool run_resume(struct worker *me, struct task *task)
+{
+	struct net_worker *net = net_worker_of(me);
+	struct connection *list = net->resume;
+
+	(void)task;
+	net->resume = NULL;
+	while (list) {
+		struct connection *conn = list;
+
+		list = conn->resume_next;
+		resume_now(conn);
+	}
+	return net->resume != NULL;
+}
+
+void connection_close(struct connection *conn)
+{
+	struct net_worker *net = net_worker_of(conn->worker);
+
+	if (connection_is_closing(conn))
+		return;
+	conn->flags |= CONNECTION_CLOSING;
+	conn->reap_next = net->reap;
+	net->reap = conn;
+	worker_do_not_sleep(conn->worker);
+}
+
+static void unlink_from(struct connection **list, struct connection *conn, size_t next_offset)
+{
+	while (*list && *list != conn)
+		list = (struct connection **)(void *)((char *)*list + next_offset);
+	if (*list)
+		*list = *(struct connection **)(void *)((char *)conn + next_offset);
+}
+
+static void leave_lists(struct connection *conn)
+{
+	struct net_worker *net = net_worker_of(conn->worker);
+
+	if (conn->flags & CONNECTION_DIRTY)
+		unlink_from(&net->dirty, conn, offsetof(struct connection, dirty_next));
+	if (conn->flags & CONNECTION_RESUMING)
+		unlink_from(&net->resume, conn, offsetof(struct connection, resume_next));
+	conn->flags &= (uint16_t) ~(CONNECTION_DIRTY | CONNECTION_RESUMING);
+}
+
+/*
+ * A socket that is closed with unread input makes the kernel reset the connection, and the reset
+ * can overtake our last packet. So what has arrived is read away first, within reason.
+ */
+static void discard_input(struct connection *conn)
+{
+	struct net_worker *net = net_worker_of(conn->worker);
+
+	if (conn->flags & CONNECTION_EOF)
+		return;
+	shutdown(conn->fd, SHUT_WR);
+	for (int i = 0; i < 16; i++) {
+		if (recv(conn->fd, net->read_buffer, NET_READ_BYTES, MSG_DONTWAIT) <= 0)
+			return;
+	}
+}
+
+static void connection_reap(struct connection *conn)
+{
+	struct worker *me = conn->worker;
+
+	output_flush(conn);
+	leave_lists(conn);
+	poll_close(conn);
+	conn->transport->close(conn);
+	discard_input(conn);
+	close(conn->fd);
+	conn->fd = -1;
+	net_chunk_free(net_worker_of(me), conn->out, conn->out_cap);
+	conn->out = NULL;
+	input_release(conn);
+	counter_sub(me->counters, COUNTER_CONNECTIONS_OPEN, 1);
+	counter_add(me->counters, COUNTER_CONNECTIONS_CLOSED, 1);
+	conn->ops->on_closed(conn);
+}
+
+static void flush_all(struct worker *me)
+{
+	struct net_worker *net = net_worker_of(me);
+
+	while (net->dirty) {
+		struct connection *conn = net->dirty;
+
+		net->dirty = conn->dirty_next;
+		conn->flags &= (uint16_t)~CONNECTION_DIRTY;
+		if (conn->out_len && !connection_is_choked(conn))
+			connection_flush(conn);
+	}
+}
+
+static void reap_all(struct worker *me)
+{
+	struct net_worker *net = net_worker_of(me);
+
+	/* Once for all of them: taking each out of the list of dirty ones would be quadratic. */
+	if (net->reap)
+		flush_all(me);
+	while (net->reap) {
+		struct connection *conn = net->reap;
+
+		net->reap = conn->reap_next;
+		connection_reap(conn);
+	}
+}
+
+void connection_detach(struct connection *conn)
+{
+	if (conn->out && !connection_is_choked(conn))
+		output_flush(conn);
+	leave_lists(conn);
+	poll_close(conn);
+	net_chunk_free(net_worker_of(conn->worker), conn->out, conn->out_cap);
+	conn->out = NULL;
+	conn->out_start = conn->out_len = conn->out_cap = 0;
+	counter_sub(conn->worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
+	conn->worker = NULL;
+}
+
+void connection_attach(struct connection *conn, struct worker *worker)
+{
+	conn->worker = worker;
+	conn->last_read_ms = worker->now_ms;
+	counter_add(worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
+	if (poll_open(conn, worker) != ERR_NONE) {
+		conn->ops->on_lost(conn, ENOMEM);
+		return;
+	}
+	connection_watch(conn);
+}
+
+enum err net_worker_init(struct worker *worker)
+{
+	struct net_worker *net = calloc(1, sizeof *net);
+
+	if (!net)
+		return ERR_NOMEM;
+	net->resume_task.run = run_resume;
+	worker->slot[WORKER_SLOT_NET] = net;
+	worker_add_reap_hook(worker, reap_all);
+	worker_add_flush_hook(worker, flush_all);
+	return ERR_NONE;
+}
+
+void net_worker_fini(struct worker *worker)
+{
+	struct net_worker *net = net_worker_of(worker);
+
+	if (!net)
+		return;
+	for (int class = 0; class < NET_CHUNK_CLASSES; class++) {
+		while (net->free_chunks[class]) {
+			struct net_chunk *chunk = net->free_chunks[class];
+
+			net->free_chunks[class] = chunk->next;
+			free(chunk);
+		}
+	}
+	free(net);
+	worker->slot[WORKER_SLOT_NET] = NULL;
+}

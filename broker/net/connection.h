@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection.h - bytes in, bytes out, for one peer; nothing of MQTT.
+ *
+ * net promises: what arrives is handed up in order, with as little copying as can be; what is
+ * written during a turn leaves at its end with one system call; a peer that does not read is told
+ * of (connection_is_choked()) and never costs more than its output limit. net calls runtime and
+ * base only.
+ *
+ * The life of a connection:
+ *
+ *	connection_init -> on_bytes... -> connection_close -> (end of turn) on_closed -> free
+ *
+ * struct connection is the first member of its owner's struct, which is freed in on_closed().
+ * connection_close() only marks: nothing is freed before the end of the turn, so that code on the
+ * stack may go on using it. Owner: conn->worker; between detach and attach: whoever carries it.
+ */
+#ifndef NIGHTJAR_NET_CONNECTION_H
+#define NIGHTJAR_NET_CONNECTION_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/slice.h"
+#include "net/address.h"
+#include "runtime/worker.h"
+
+struct connection;
+struct connection_poll;
+
+struct connection_ops {
+	/*
+	 * Some bytes, everything that is unread so far. Returns how many were consumed; the rest is
+	 * kept and comes again with what follows. The bytes may be written to only by unmasking
+	 * transports; they are valid during the call. Not called while paused or closing.
+	 */
+	size_t (*on_bytes)(struct connection *conn, struct slice bytes);
+	/* The peer takes bytes again after connection_is_choked() was true. */
+	void (*on_drained)(struct connection *conn);
+	/* The peer closed, or reading failed (error: errno value, 0: end of stream). Ends in
+	 * connection_close(). */
+	void (*on_lost)(struct connection *conn, int error);
+	/* Everything is closed; free the owner's struct. */
+	void (*on_closed)(struct connection *conn);
+};
+
+/* How bytes travel. TCP and Unix sockets here; TLS and others beside it. */
+struct transport {
+	const char *name;
+	/* As read(2) and write(2): -1 with errno EAGAIN when it would wait. */
+	ssize_t (*read)(struct connection *conn, void *out, size_t cap);
+	ssize_t (*write)(struct connection *conn, const void *bytes, size_t len);
+	/* Says goodbye and frees transport_state; the descriptor is closed by the caller. */
+	void (*close)(struct connection *conn);
+};
+
+extern const struct transport transport_tcp;
+
+enum connection_flag {
+	CONNECTION_DIRTY = 1 << 0,	/* in the worker's list of connections with output */
+	CONNECTION_CHOKED = 1 << 1,	/* the peer did not take all; waits until it is writable */
+	CONNECTION_PAUSED = 1 << 2,	/* not read: the owner asked for it */
+	CONNECTION_STALLED = 1 << 3,	/* not read: too much output is waiting */
+	CONNECTION_CLOSING = 1 << 4,	/* ends with this turn */
+	CONNECTION_RESUMING = 1 << 5,	/* in the worker's list of those to read again */
+	CONNECTION_EOF = 1 << 6,	/* the peer will send nothing more */
+};
+
+struct connection {
+	struct worker *worker;
+	const struct connection_ops *ops;
+	const struct transport *transport;
+	void *transport_state;
+	struct connection_poll *poll;
+	struct connection *dirty_next, *resume_next, *reap_next;
+	uint8_t *in;		/* what on_bytes() left; NULL: nothing */
+	uint8_t *out;		/* waiting output is out[out_start .. out_len) */
+	uint32_t in_len, in_cap;
+	uint32_t in_wanted;	/* the owner knows it needs this many in one piece; 0: unknown */
+	uint32_t out_start, out_len, out_cap;
+	int fd;
+	uint16_t flags;		/* enum connection_flag */
+	uint16_t events;	/* what the poll handle watches */
+	uint32_t output_limit;	/* bytes; above it a choked connection is not read */
+	struct address address;
+	uint64_t last_read_ms;
+};
+
+/* Per-worker state of net; before the workers start, and after they ended. */
+enum err net_worker_init(struct worker *worker) ERR_CHECKED;
+void net_worker_fini(struct worker *worker);
+
+/* Takes the descriptor over on success. Reading begins with the next turn. */
+enum err connection_init(struct connection *conn, struct worker *worker, int fd,
+			 const struct transport *transport, const struct connection_ops *ops,
+			 uint32_t output_limit) ERR_CHECKED;
+
+static inline bool connection_is_choked(const struct connection *conn)
+{
+	return (conn->flags & CONNECTION_CHOKED) != 0;
+}
+
+static inline bool connection_is_closing(const struct connection *conn)
+{
+	return (conn->flags & CONNECTION_CLOSING) != 0;
+}
+
+/*
+ * Room for len more bytes of output, to be filled at once and counted with connection_wrote().
+ * NULL when there is no memory: the connection is then closing.
+ */
+uint8_t *connection_reserve(struct connection *conn, size_t len);
+
+static inline void connection_wrote(struct connection *conn, size_t len)
+{
+	conn->out_len += (uint32_t)len;
+}
+
+/* The same in one call. */
+bool connection_write(struct connection *conn, struct slice bytes);
+
+/* Stops and starts reading. Resuming hands up what is unread already, in a later turn. */
+void connection_pause(struct connection *conn);
+void connection_resume(struct connection *conn);
+
+/* Ends it with this turn: output that the socket takes at once still leaves. */
+void connection_close(struct connection *conn);
+
+/* Moves to another worker: detached it belongs to whoever holds it, unread bytes included. */
+void connection_detach(struct connection *conn);
+/* On the new worker. On failure the connection is closed and on_closed() runs. */
+void connection_attach(struct connection *conn, struct worker *worker);
+
+#endif

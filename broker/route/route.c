@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * route.c - the middle of the road of a message.
+ *
+ *	route_publish: match (cache) -> credits of the other workers -> retain -> deliver here
+ *	               -> a letter to each other worker that has subscribers
+ *	letter arrives: match again (that worker's cache) -> deliver there -> the letter goes home,
+ *	               which is the receipt
+ */
+#include "route/route.h"
+
+#include <stdlib.h>
+
+#include "base/bug.h"
+#include "route/route_worker.h"
+
+enum err route_create(const struct route_settings *settings, struct route **out)
+{
+	struct route *route = calloc(1, sizeof *route);
+	enum err err = ERR_NOMEM;
+
+	*out = NULL;
+	if (!route)
+		return ERR_NOMEM;
+	err = topic_tree_create(0, &route->tree);
+	if (err == ERR_NONE)
+		err = retained_create(&settings->retained, &route->retained);
+	if (err != ERR_NONE)
+		route_destroy(&route);
+	*out = route;
+	return err;
+}
+
+void route_destroy(struct route **route_ref)
+{
+	struct route *route = *route_ref;
+
+	if (!route)
+		return;
+	if (route->retained)
+		retained_destroy(&route->retained);
+	if (route->tree)
+		topic_tree_destroy(&route->tree);
+	free(route);
+	*route_ref = NULL;
+}
+
+void route_configure(struct worker *me, const struct route_settings *settings)
+{
+	struct route_worker *route = route_worker_of(me);
+
+	/* Results that were merged under the other rule must not be used any more. */
+	if (route->settings.allow_duplicate_messages != settings->allow_duplicate_messages) {
+		struct match_cache *fresh;
+
+		if (match_cache_create(route->route->tree, me->id, &fresh) == ERR_NONE) {
+			match_cache_destroy(&route->cache);
+			route->cache = fresh;
+		}
+	}
+	route->settings = *settings;
+	retained_configure(route->route->retained, &settings->retained);
+}
+
+enum err route_worker_init(struct route *route, struct worker *worker)
+{
+	struct route_worker *mine = calloc(1, sizeof *mine);
+
+	if (!mine)
+		return ERR_NOMEM;
+	mine->route = route;
+	mine->settings.fanout_slice = 2000;
+	handle_table_init(&mine->endpoints, worker->id);
+	if (match_cache_create(route->tree, worker->id, &mine->cache) != ERR_NONE) {
+		free(mine);
+		return ERR_NOMEM;
+	}
+	worker->slot[WORKER_SLOT_ROUTE] = mine;
+	return ERR_NONE;
+}
+
+void route_worker_fini(struct worker *worker)
+{
+	struct route_worker *mine = route_worker_of(worker);
+
+	if (!mine)
+		return;
+	match_cache_destroy(&mine->cache);
+	topic_match_fini(&mine->match);
+	handle_table_fini(&mine->endpoints);
+	for (int i = 0; i < ENCODINGS; i++)
+		free(mine->encodings.slot[i].bytes);
+	free(mine);
+	worker->slot[WORKER_SLOT_ROUTE] = NULL;
+}
+
+struct topic_tree *route_tree(struct worker *me)
+{
+	return route_worker_of(me)->route->tree;
+}
+
+struct retained *route_retained(struct worker *me)
+{
+	return route_worker_of(me)->route->retained;
+}
+
+enum err route_register(struct worker *me, struct endpoint *endpoint)
+{
+	endpoint->handle = handle_make(&route_worker_of(me)->endpoints, endpoint);
+	return endpoint->handle ? ERR_NONE : ERR_NOMEM;
+}
+
+void route_retire(struct worker *me, struct endpoint *endpoint)
+{
+	if (endpoint->handle)
+		handle_retire(&route_worker_of(me)->endpoints, endpoint->handle);
+	endpoint->handle = 0;
+}
+
+struct endpoint *route_find(struct worker *me, handle_t handle)
+{
+	return handle_find(&route_worker_of(me)->endpoints, handle);
+}
+
+enum err route_subscribe(struct worker *me, struct subscription *subscription, struct slice filter)
+{
+	return topic_tree_add(route_tree(me), me->id, filter, &subscription->link);
+}
+
+void route_unsubscribe(struct worker *me, struct subscription *subscription)
+{
+	if (subscription->link.node)
+		topic_tree_remove(route_tree(me), me->id, &subscription->link);
+}
+
+void route_subscription_changed(struct worker *me, struct subscription *subscription)
+{
+	(void)subscription;
+	topic_tree_touch(route_tree(me));
+}
+
+static void encodings_reset(struct encoding_cache *encodings)
+{
+	for (int i = 0; i < ENCODINGS; i++)
+		encodings->slot[i].is_valid = false;
+}
+
+static void delivery_set(struct delivery *delivery, const struct route_settings *settings,
+			 const struct match_result *result, const struct route_target *target)
+{
+	const struct message *message = delivery->message;
+
+	delivery->subscription_ids = result->ids + target->first_id;
+	delivery->subscription_id_count = target->id_count;
+	delivery->qos = target->qos;
+	if (message->qos < target->qos && !settings->upgrade_outgoing_qos)
+		delivery->qos = message->qos;
+	delivery->retain = (target->flags & TARGET_RETAIN_AS_PUBLISHED) &&
+			   (message->flags & MESSAGE_RETAIN);
+	delivery->is_readable = (target->flags & TARGET_READABLE) != 0;
+	delivery->rights_generation = target->rights_generation;
+}
+
+/*
+ * The publisher has several subscriptions that match, some with No Local: only the others count.
+ * Rare, so it matches anew rather than keeping both mergers in every result.
+ */
+static void deliver_mixed_no_local(struct worker *me, struct endpoint *endpoint,
+				   struct delivery *delivery)
+{
+	struct route_worker *route = route_worker_of(me);
+	uint32_t ids[64];
+	bool is_wanted = false;
+
+	delivery->subscription_ids = ids;
+	delivery->subscription_id_count = 0;
+	delivery->qos = 0;
+	if (topic_tree_match(route->route->tree, me->id, message_topic(delivery->message),
+			     &route->match) != ERR_NONE)
+		return;
+	for (uint32_t i = 0; i < route->match.own_count; i++) {
+		for (struct topic_link *link = route->match.own[i]; link; link = link->next) {
+			struct subscription *one = (struct subscription *)(void *)link;
+
+			if (one->endpoint != endpoint || (one->flags & SUBSCRIPTION_NO_LOCAL))
+				continue;
+			is_wanted = true;
+			if (one->qos > delivery->qos)
+				delivery->qos = one->qos;
+			if (one->id && delivery->subscription_id_count < 64)
+				ids[delivery->subscription_id_count++] = one->id;
+		}
+	}
+	if (delivery->qos > delivery->message->qos && !route->settings.upgrade_outgoing_qos)
+		delivery->qos = delivery->message->qos;
+	if (is_wanted)
+		endpoint->ops->deliver(me, endpoint, delivery);
+}
+
+static void deliver_to_target(struct worker *me, struct endpoint *endpoint,
+			      const struct route_target *target, struct delivery *delivery)
+{
+	const struct message *message = delivery->message;
+
+	if (target->policy && !target->policy->wants(target->policy, message))
+		return;
+	if ((target->flags & (TARGET_NO_LOCAL | TARGET_MIXED_NO_LOCAL)) &&
+	    message->origin_handle == target->handle) {
+		if (target->flags & TARGET_MIXED_NO_LOCAL) {
+			rcu_read_section_begin();
+			deliver_mixed_no_local(me, endpoint, delivery);
+			rcu_read_section_end();
+		}
+		return;
+	}
+	endpoint->ops->deliver(me, endpoint, delivery);
+}
+
+void route_deliver_range(struct worker *me, struct message *message,
+			 const struct match_result *result, uint32_t from, uint32_t to,
+			 bool by_handle)
+{
+	struct route_worker *route = route_worker_of(me);
+	struct delivery delivery = {.message = message, .encodings = &route->encodings};
+
+	encodings_reset(&route->encodings);
+	for (uint32_t i = from; i < to; i++) {
+		const struct route_target *target = &result->targets[i];
+		struct endpoint *endpoint = target->endpoint;
+
+		if (by_handle)
+			endpoint = route_find(me, target->handle);
+		else if (i + 2 < to)
+			__builtin_prefetch(result->targets[i + 2].endpoint);
+		if (!endpoint)
+			continue;
+		delivery_set(&delivery, &route->settings, result, target);
+		deliver_to_target(me, endpoint, target, &delivery);
+	}
+}
+
+bool route_letter_deliver(struct worker *me, struct publish_letter *letter,
+			  struct match_result **out_large)
+{
+	struct route_worker *route = route_worker_of(me);
+	struct match_result *result = match_cache_find(route->cache, letter->message,
+						       route->settings.allow_duplicate_messages);
+
+	*out_large = NULL;
+	if (!result) {
+		counter_add(me->counters, COUNTER_DROPPED_MEMORY, 1);
+		return true;
+	}
+	if (result->target_count > route->settings.fanout_slice) {
+		*out_large = result;
+		return false;
+	}
+	route_deliver_range(me, letter->message, result, 0, result->target_count, false);
+	match_result_unref(&result);
+	return true;
+}
+
+static void publish_on_arrive(struct worker *me, struct letter *letter)
+{
+	struct publish_letter *publish = (struct publish_letter *)letter;
+	struct match_result *large;
+
+	if (route_worker_of(me)->spreads && spread_queue_behind(me, publish))
+		return;
+	if (route_letter_deliver(me, publish, &large))
+		letter_return(me, letter);
+	else
+		spread_start(me, large, publish->message, publish, NULL);
+}
+
+static void publish_on_return(struct worker *me, struct letter *letter)
+{
+	struct publish_letter *publish = (struct publish_letter *)letter;
+	struct endpoint *publisher;
+
+	message_unref_shared(me, &publish->message);
+	if (publish->wants_receipt) {
+		publisher = route_find(me, publish->publisher);
+		if (publisher)
+			publisher->ops->on_receipt(me, publisher, publish->token);
+	}
+	letter_destroy(me, letter);
+}
+
+static const struct letter_type publish_letter_type = {
+	.name = "publish",
+	.on_arrive = publish_on_arrive,
+	.on_return = publish_on_return,
+	.takes_credit = true,
+};
+
+static void post_to(struct worker *me, uint16_t target, const struct publication *publication)
+{
+	struct publish_letter *letter = letter_create(me, &publish_letter_type, sizeof *letter);
+
+	letter->message = publication->message;
+	message_ref_shared(letter->message);
+	letter->publisher = publication->publisher;
+	letter->token = publication->token;
+	letter->wants_receipt = publication->wants_receipt;
+	letter->letter.wake_home = publication->wants_receipt;
+	letter_post(me, target, &letter->letter);
+	counter_add(me->counters, COUNTER_LETTERS_POSTED, 1);
+}
+
+static bool others_have_credit(struct worker *me, const struct match_result *result)
+{
+	for (unsigned i = 0; i < result->other_count; i++) {
+		if (!letter_has_credit(me, result->others[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Large fan-outs go in slices, with a reference to the result kept by the spread. */
+static void deliver_here(struct worker *me, struct match_result *result,
+			 struct publication *publication)
+{
+	struct route_worker *route = route_worker_of(me);
+
+	if (result->target_count <= route->settings.fanout_slice) {
+		route_deliver_range(me, publication->message, result, 0, result->target_count, false);
+		return;
+	}
+	result->refs++;
+	publication->is_spreading = true;
+	if (publication->wants_receipt)
+		publication->waiting++;
+	spread_start(me, result, publication->message, NULL, publication);
+}
+
+static enum route_status publish_matched(struct worker *me, struct match_result *result,
+					 struct publication *publication)
+{
+	struct message *message = publication->message;
+
+	if (result->other_count && !others_have_credit(me, result))
+		return ROUTE_NO_CREDIT;
+	if ((message->flags & MESSAGE_RETAIN) &&
+	    retained_set(me, route_retained(me), message) != ERR_NONE) {
+		counter_add(me->counters, COUNTER_DROPPED_RETAIN_LIMIT, 1);
+		return ROUTE_REFUSED;
+	}
+	publication->is_matched = result->target_count || result->other_count;
+	if (!publication->is_matched)
+		counter_add(me->counters, COUNTER_PUBLISH_UNMATCHED, 1);
+	for (unsigned i = 0; i < result->other_count; i++)
+		post_to(me, result->others[i], publication);
+	if (publication->wants_receipt)
+		publication->waiting += result->other_count;
+	deliver_here(me, result, publication);
+	return ROUTE_DONE;
+}
+
+enum route_status route_publish(struct worker *me, struct publication *publication)
+{
+	struct route_worker *route = route_worker_of(me);
+	struct match_result *result = match_cache_find(route->cache, publication->message,
+						       route->settings.allow_duplicate_messages);
+	enum route_status status;
+
+	publication->waiting = 0;
+	publication->is_matched = publication->is_spreading = false;
+	if (!result) {
+		counter_add(me->counters, COUNTER_DROPPED_MEMORY, 1);
+		return ROUTE_REFUSED;
+	}
+	status = publish_matched(me, result, publication);
+	match_result_unref(&result);
+	return status;
+}

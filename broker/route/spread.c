@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spread.c - a fan-out to very many sessions, a slice per turn.
+ *
+ *	publisher --> [ result: 15,000 targets ]  slice 0 | slice 1 | ... | answer
+ *	              letters of the same publisher wait behind, others pass by
+ *
+ * Between slices endpoints may end, so all slices but the first look their handles up. A
+ * publisher of this worker is parked by its session meanwhile (publication.is_spreading).
+ */
+#include <stdlib.h>
+
+#include "base/bug.h"
+#include "route/route_worker.h"
+
+/* Owner: worker. */
+struct spread {
+	struct task task;
+	struct spread *next;
+	uint64_t origin_handle;	       /* whose publications queue behind */
+	struct match_result *result;   /* one reference */
+	struct message *message;       /* one use */
+	uint32_t at;
+	struct publish_letter *letter; /* to return at the end; NULL: from this worker */
+	struct publication publication; /* without a letter: whom to tell */
+	struct publish_letter *behind, **behind_end;
+};
+
+static void spread_answer(struct worker *me, struct spread *spread)
+{
+	struct endpoint *publisher;
+
+	match_result_unref(&spread->result);
+	message_drop(me, &spread->message);
+	if (spread->letter) {
+		letter_return(me, &spread->letter->letter);
+		spread->letter = NULL;
+		return;
+	}
+	if (!spread->publication.publisher)
+		return;
+	publisher = route_find(me, spread->publication.publisher);
+	spread->publication.publisher = 0;
+	if (!publisher)
+		return;
+	if (spread->publication.wants_receipt)
+		publisher->ops->on_receipt(me, publisher, spread->publication.token);
+	publisher = route_find(me, publisher->handle);
+	if (publisher && publisher->ops->on_spread)
+		publisher->ops->on_spread(me, publisher);
+}
+
+/* Takes the next letter that waited behind. true: there is a new fan-out to go on with. */
+static bool spread_next_letter(struct worker *me, struct spread *spread)
+{
+	struct publish_letter *letter = spread->behind;
+	struct match_result *large;
+
+	if (!letter)
+		return false;
+	spread->behind = letter->next;
+	if (!spread->behind)
+		spread->behind_end = &spread->behind;
+	if (route_letter_deliver(me, letter, &large)) {
+		letter_return(me, &letter->letter);
+		return true;
+	}
+	spread->letter = letter;
+	spread->result = large;
+	spread->message = letter->message;
+	message_use(me, spread->message);
+	spread->at = 0;
+	return true;
+}
+
+static void spread_destroy(struct worker *me, struct spread *spread)
+{
+	struct spread **at = &route_worker_of(me)->spreads;
+
+	while (*at != spread)
+		at = &(*at)->next;
+	*at = spread->next;
+	free(spread);
+}
+
+static bool spread_run(struct worker *me, struct task *task)
+{
+	struct spread *spread = (struct spread *)(void *)task;
+	uint32_t slice = route_worker_of(me)->settings.fanout_slice;
+	uint32_t to;
+
+	if (spread->result) {
+		to = spread->at + slice;
+		if (to > spread->result->target_count)
+			to = spread->result->target_count;
+		route_deliver_range(me, spread->message, spread->result, spread->at, to, true);
+		spread->at = to;
+		if (to < spread->result->target_count)
+			return true;
+		spread_answer(me, spread);
+	}
+	if (spread_next_letter(me, spread))
+		return true;
+	spread_destroy(me, spread);
+	return false;
+}
+
+void spread_start(struct worker *me, struct match_result *result, struct message *message,
+		  struct publish_letter *letter, const struct publication *publication)
+{
+	struct route_worker *route = route_worker_of(me);
+	struct spread *spread = calloc(1, sizeof *spread);
+
+	BUG_ON(!spread); /* some 150 bytes; a letter or a PUBACK could not be made either */
+	spread->task.run = spread_run;
+	spread->origin_handle = message->origin_handle;
+	spread->result = result;
+	spread->message = message;
+	message_use(me, message);
+	spread->letter = letter;
+	if (publication)
+		spread->publication = *publication;
+	spread->behind_end = &spread->behind;
+	spread->next = route->spreads;
+	route->spreads = spread;
+	worker_add_task(me, &spread->task);
+}
+
+bool spread_queue_behind(struct worker *me, struct publish_letter *letter)
+{
+	struct spread *spread = route_worker_of(me)->spreads;
+
+	while (spread && spread->origin_handle != letter->message->origin_handle)
+		spread = spread->next;
+	if (!spread)
+		return false;
+	letter->next = NULL;
+	*spread->behind_end = letter;
+	spread->behind_end = &letter->next;
+	return true;
+}
+
+/* At the end of the process: letters go home undelivered, so that nothing is left behind. */
+void spread_cancel_all(struct worker *me)
+{
+	struct route_worker *route = route_worker_of(me);
+
+	while (route->spreads) {
+		struct spread *spread = route->spreads;
+
+		worker_cancel_task(&spread->task);
+		if (spread->result)
+			spread_answer(me, spread);
+		while (spread->behind) {
+			struct publish_letter *letter = spread->behind;
+
+			spread->behind = letter->next;
+			letter_return(me, &letter->letter);
+		}
+		spread_destroy(me, spread);
+	}
+}
