@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Everything goes where a distribution's package would put it; DESTDIR and the prefix are obeyed.
 
-# With the prefix /usr the configuration belongs in /etc and not in /usr/etc; GNUInstallDirs
-# knows that rule and gives the full path.
-set(NIGHTJAR_CONF_DIR ${CMAKE_INSTALL_FULL_SYSCONFDIR}/nightjar)
-
 if(TARGET nightjar)
 	install(TARGETS nightjar RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 endif()
@@ -21,21 +17,12 @@ file(GLOB examples CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/conf/*.example)
 install(FILES ${examples} DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES README.md LICENSE SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 
-# An administrator's configuration is never overwritten.
-if(EXISTS ${CMAKE_SOURCE_DIR}/conf/nightjar.conf)
-	install(CODE "
-		set(conf \"\$ENV{DESTDIR}${NIGHTJAR_CONF_DIR}/nightjar.conf\")
-		if(EXISTS \"\${conf}\")
-			message(STATUS \"Kept: \${conf}\")
-		else()
-			file(INSTALL \"${CMAKE_SOURCE_DIR}/conf/nightjar.conf\"
-				DESTINATION \"\$ENV{DESTDIR}${NIGHTJAR_CONF_DIR}\")
-		endif()")
-endif()
-
-# The unit names the paths of this prefix.
-if(EXISTS ${CMAKE_SOURCE_DIR}/packaging/nightjar.service.in)
-	configure_file(packaging/nightjar.service.in ${CMAKE_BINARY_DIR}/nightjar.service @ONLY)
-	install(FILES ${CMAKE_BINARY_DIR}/nightjar.service DESTINATION lib/systemd/system)
-	install(FILES packaging/nightjar.sysusers DESTINATION lib/sysusers.d RENAME nightjar.conf)
-endif()
+# What depends on the prefix is decided when installing, because `cmake --install --prefix` may give
+# another one than was configured. With /usr the configuration belongs in /etc. An administrator's
+# configuration is never overwritten.
+install(CODE "set(source \"${CMAKE_SOURCE_DIR}\")
+set(work \"${CMAKE_BINARY_DIR}/install\")
+set(sysconfdir \"${CMAKE_INSTALL_SYSCONFDIR}\")
+set(sbindir \"${CMAKE_INSTALL_SBINDIR}\")")
+install(SCRIPT ${CMAKE_SOURCE_DIR}/cmake/InstallForPrefix.cmake)
+install(FILES packaging/nightjar.sysusers DESTINATION lib/sysusers.d RENAME nightjar.conf)
