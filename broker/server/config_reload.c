@@ -19,8 +19,10 @@ static bool is_same_text(const char *a, const char *b)
 
 static bool is_same_listener(const struct config_listener *a, const struct config_listener *b)
 {
-	return a->port == b->port && is_same_text(a->unix_path, b->unix_path) &&
-	       is_same_text(a->bind_address, b->bind_address);
+	return a->port == b->port && a->socket_domain == b->socket_domain &&
+	       is_same_text(a->unix_path, b->unix_path) &&
+	       is_same_text(a->bind_address, b->bind_address) &&
+	       is_same_text(a->bind_interface, b->bind_interface);
 }
 
 static const struct config_listener *find_listener(const struct config *config,
@@ -34,10 +36,15 @@ static const struct config_listener *find_listener(const struct config *config,
 
 static const char *listener_name(const struct config_listener *listener, char *buffer, size_t bytes)
 {
+	static const char *const domains[] = {"", ", ipv4", ", ipv6"};
 	const char *where = listener->unix_path ? listener->unix_path : listener->bind_address;
+	bool is_loopback = listener->is_loopback_default;
 
-	snprintf(buffer, bytes, "listener %u%s%s", listener->port, where ? " " : "",
-		 where ? config_quote(where).text : "");
+	snprintf(buffer, bytes, "listener %u%s%s%s%s%s", listener->port, where ? " " : "",
+		 where ? config_quote(where).text : "",
+		 is_loopback ? "" : domains[listener->socket_domain],
+		 listener->bind_interface ? ", " : "",
+		 listener->bind_interface ? listener->bind_interface : "");
 	return buffer;
 }
 
