@@ -20,8 +20,7 @@ static enum decode_status reason_decode(struct reader *reader, enum packet_type 
 {
 	struct property_set set;
 
-	if (!read_u8(reader, &out->reason_code) ||
-	    !reason_code_is_allowed(out->reason_code, type))
+	if (!read_u8(reader, &out->reason_code) || !reason_code_is_allowed(out->reason_code, type))
 		return decode_fail(error, RC_PROTOCOL_ERROR, reason_statement((uint8_t)type),
 				   "The Reason Code is none of this packet's.");
 	/* With a Remaining Length of 3 there is no Property Length (section 3.4.2.2.1). */

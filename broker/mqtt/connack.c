@@ -29,8 +29,7 @@ static void properties_write(struct writer *writer, const void *packet)
 			  PROPERTY_SHARED_SUBSCRIPTION_AVAILABLE, 0);
 	write_property_u16(writer, connack->has_server_keep_alive, PROPERTY_SERVER_KEEP_ALIVE,
 			   connack->server_keep_alive_s);
-	write_property_string(writer, PROPERTY_RESPONSE_INFORMATION,
-			      connack->response_information);
+	write_property_string(writer, PROPERTY_RESPONSE_INFORMATION, connack->response_information);
 	write_property_string(writer, PROPERTY_SERVER_REFERENCE, connack->server_reference);
 	write_property_string(writer, PROPERTY_AUTHENTICATION_METHOD,
 			      connack->authentication_method);

@@ -7,13 +7,13 @@
 #include "mqtt/wire.h"
 
 /* The Connect Flags. */
-#define FLAG_RESERVED	 0x01
+#define FLAG_RESERVED 0x01
 #define FLAG_CLEAN_START 0x02
-#define FLAG_WILL	 0x04
+#define FLAG_WILL 0x04
 #define FLAG_WILL_QOS(f) ((f) >> 3 & 3)
 #define FLAG_WILL_RETAIN 0x20
-#define FLAG_PASSWORD	 0x40
-#define FLAG_USER_NAME	 0x80
+#define FLAG_PASSWORD 0x40
+#define FLAG_USER_NAME 0x80
 
 #define LEVEL_BRIDGE 0x80
 
@@ -43,8 +43,8 @@ static enum decode_status fail_level(struct connect_packet *out, enum mqtt_versi
 }
 
 /* Only mosquitto's bridges of 3.1 and 3.1.1 use bit 7; a version 5 bridge says nothing. */
-static enum decode_status level_decode(struct slice name, uint8_t level,
-				       struct connect_packet *out, struct decode_error *error)
+static enum decode_status level_decode(struct slice name, uint8_t level, struct connect_packet *out,
+				       struct decode_error *error)
 {
 	bool is_31 = slice_equal_string(name, "MQIsdp");
 
@@ -314,8 +314,8 @@ static void body_write(struct writer *writer, const void *packet)
 	bool is_31 = connect->version == MQTT_V31;
 
 	write_binary(writer, is_31 ? SLICE_LITERAL("MQIsdp") : SLICE_LITERAL("MQTT"));
-	write_u8(writer, (uint8_t)((unsigned)connect->version |
-				   (connect->is_bridge ? LEVEL_BRIDGE : 0U)));
+	write_u8(writer,
+		 (uint8_t)((unsigned)connect->version | (connect->is_bridge ? LEVEL_BRIDGE : 0U)));
 	write_u8(writer, flags_of(connect));
 	write_u16(writer, connect->keep_alive_s);
 	if (connect->version == MQTT_V5)

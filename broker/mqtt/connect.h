@@ -45,10 +45,10 @@ struct connect_packet {
 
 	/* Version 5; decoding an older CONNECT sets the defaults. */
 	bool has_session_expiry;
-	uint32_t session_expiry_s;	    /* default 0; 0xffffffff: never */
-	uint16_t receive_maximum;	    /* default 65535, never 0 after decoding */
-	uint32_t maximum_packet_size;	    /* 0: no limit but that of the protocol */
-	uint16_t topic_alias_maximum;	    /* default 0 */
+	uint32_t session_expiry_s;	   /* default 0; 0xffffffff: never */
+	uint16_t receive_maximum;	   /* default 65535, never 0 after decoding */
+	uint32_t maximum_packet_size;	   /* 0: no limit but that of the protocol */
+	uint16_t topic_alias_maximum;	   /* default 0 */
 	bool request_response_information; /* default false */
 	bool request_problem_information;  /* default true */
 	bool has_authentication_method;
@@ -90,7 +90,7 @@ struct connack_packet {
 	uint16_t topic_alias_maximum; /* 0: not sent */
 	bool has_server_keep_alive;
 	uint16_t server_keep_alive_s;
-	struct slice assigned_client_id;   /* empty: not sent; so for the strings below */
+	struct slice assigned_client_id; /* empty: not sent; so for the strings below */
 	struct slice reason_string;
 	struct slice response_information;
 	struct slice server_reference;

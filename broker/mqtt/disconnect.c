@@ -51,12 +51,9 @@ static bool reason_is_of(uint8_t code, enum property_sender sender)
 	case RC_MESSAGE_RATE_TOO_HIGH:
 	case RC_QUOTA_EXCEEDED:
 	case RC_ADMINISTRATIVE_ACTION:
-	case RC_PAYLOAD_FORMAT_INVALID:
-		return true;
-	case RC_DISCONNECT_WITH_WILL:
-		return sender == PROPERTY_FROM_CLIENT;
-	default:
-		return sender == PROPERTY_FROM_SERVER;
+	case RC_PAYLOAD_FORMAT_INVALID: return true;
+	case RC_DISCONNECT_WITH_WILL: return sender == PROPERTY_FROM_CLIENT;
+	default: return sender == PROPERTY_FROM_SERVER;
 	}
 }
 
@@ -84,8 +81,7 @@ static enum decode_status disconnect_properties_decode(struct reader *reader,
 }
 
 /* The Reason Code may be left out, and the properties then or alone (section 3.14.2.1). */
-static enum decode_status disconnect_body_decode(struct reader *reader,
-						 enum property_sender sender,
+static enum decode_status disconnect_body_decode(struct reader *reader, enum property_sender sender,
 						 struct disconnect_packet *out,
 						 struct decode_error *error)
 {
@@ -131,8 +127,8 @@ static void properties_write(struct writer *writer, const void *packet)
 {
 	const struct disconnect_packet *disconnect = packet;
 
-	write_property_u32(writer, disconnect->has_session_expiry,
-			   PROPERTY_SESSION_EXPIRY_INTERVAL, disconnect->session_expiry_s);
+	write_property_u32(writer, disconnect->has_session_expiry, PROPERTY_SESSION_EXPIRY_INTERVAL,
+			   disconnect->session_expiry_s);
 	write_property_string(writer, PROPERTY_REASON_STRING, disconnect->reason_string);
 	write_property_string(writer, PROPERTY_SERVER_REFERENCE, disconnect->server_reference);
 	write_user_properties(writer, disconnect->user_properties);

@@ -6,7 +6,7 @@
 #include "mqtt/utf8.h"
 
 struct property_row {
-	uint8_t type;	  /* enum property_type */
+	uint8_t type; /* enum property_type */
 	bool repeats;
 	uint16_t packets; /* bit n: packets of type n may carry it */
 	const char *name;
@@ -54,10 +54,8 @@ static bool read_number(struct reader *reader, uint8_t type, uint32_t *out)
 		whole = read_u16(reader, &u16);
 		*out = u16;
 		return whole;
-	case PROPERTY_TYPE_U32:
-		return read_u32(reader, out);
-	default:
-		return read_varint(reader, out);
+	case PROPERTY_TYPE_U32: return read_u32(reader, out);
+	default: return read_varint(reader, out);
 	}
 }
 
@@ -77,14 +75,11 @@ static bool read_property(struct reader *reader, struct property *out)
 	out->value = SLICE_NONE;
 	switch (out->type) {
 	case PROPERTY_TYPE_STRING:
-	case PROPERTY_TYPE_BINARY:
-		whole = read_binary(reader, &out->text);
-		break;
+	case PROPERTY_TYPE_BINARY: whole = read_binary(reader, &out->text); break;
 	case PROPERTY_TYPE_PAIR:
 		whole = read_binary(reader, &out->text) && read_binary(reader, &out->value);
 		break;
-	default:
-		whole = read_number(reader, out->type, &out->number);
+	default: whole = read_number(reader, out->type, &out->number);
 	}
 	out->encoded = slice_of(start, (size_t)(reader->at - start));
 	return whole;

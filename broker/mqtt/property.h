@@ -30,11 +30,11 @@ enum property_id {
 };
 
 struct property {
-	uint8_t id;	     /* enum property_id */
-	uint8_t type;	     /* enum property_type */
-	uint32_t number;     /* BYTE, U16, U32, VARINT */
-	struct slice text;   /* STRING, BINARY; the name of a PAIR */
-	struct slice value;  /* the value of a PAIR */
+	uint8_t id;	      /* enum property_id */
+	uint8_t type;	      /* enum property_type */
+	uint32_t number;      /* BYTE, U16, U32, VARINT */
+	struct slice text;    /* STRING, BINARY; the name of a PAIR */
+	struct slice value;   /* the value of a PAIR */
 	struct slice encoded; /* the whole property, its identifier included */
 };
 

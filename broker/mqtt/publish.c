@@ -33,9 +33,10 @@ static enum decode_status packet_id_decode(struct reader *reader, struct publish
 }
 
 /* Kept out of line: most messages have no properties, and the set is large. */
-__attribute__((noinline)) static enum decode_status
-properties_decode(struct reader *reader, enum property_sender sender, struct publish_packet *out,
-		  struct decode_error *error)
+__attribute__((noinline)) static enum decode_status properties_decode(struct reader *reader,
+								      enum property_sender sender,
+								      struct publish_packet *out,
+								      struct decode_error *error)
 {
 	struct property_set set;
 
@@ -57,8 +58,7 @@ properties_decode(struct reader *reader, enum property_sender sender, struct pub
 }
 
 static enum decode_status topic_check(const struct publish_packet *packet,
-				      enum mqtt_version version,
-				      struct decode_error *error)
+				      enum mqtt_version version, struct decode_error *error)
 {
 	if (topic_name_is_valid(packet->topic))
 		return DECODE_DONE;

@@ -6,12 +6,12 @@
 #include "mqtt/wire.h"
 
 /* The Subscription Options. */
-#define OPTION_QOS(o)		      ((o) & 3)
-#define OPTION_NO_LOCAL		      0x04
-#define OPTION_RETAIN_AS_PUBLISHED    0x08
-#define OPTION_RETAIN_HANDLING(o)     ((o) >> 4 & 3)
-#define OPTIONS_RESERVED	      0xc0
-#define OPTIONS_RESERVED_BEFORE_V5    0xfc
+#define OPTION_QOS(o) ((o)&3)
+#define OPTION_NO_LOCAL 0x04
+#define OPTION_RETAIN_AS_PUBLISHED 0x08
+#define OPTION_RETAIN_HANDLING(o) ((o) >> 4 & 3)
+#define OPTIONS_RESERVED 0xc0
+#define OPTIONS_RESERVED_BEFORE_V5 0xfc
 
 static enum decode_status packet_id_decode(struct reader *reader, uint16_t *out,
 					   struct decode_error *error)
@@ -36,14 +36,11 @@ static enum decode_status filter_decode(struct reader *reader, struct subscribe_
 	out->group = SLICE_NONE;
 	out->is_shared = false;
 	switch (topic_filter_parse_shared(out->text, &out->group, &out->filter)) {
-	case TOPIC_SHARED:
-		out->is_shared = true;
-		return DECODE_DONE;
+	case TOPIC_SHARED: out->is_shared = true; return DECODE_DONE;
 	case TOPIC_SHARE_INVALID:
 		return decode_fail(error, RC_MALFORMED_PACKET, "MQTT-4.8.2-2",
 				   "A Shared Subscription is not $share/ShareName/filter.");
-	case TOPIC_NOT_SHARED:
-		break;
+	case TOPIC_NOT_SHARED: break;
 	}
 	if (topic_filter_is_valid(out->text))
 		return DECODE_DONE;
@@ -138,8 +135,8 @@ static bool filter_next(struct reader *reader, struct subscribe_filter *out)
 	if (!read_binary(reader, &out->text))
 		return false;
 	out->filter = out->text;
-	out->is_shared = topic_filter_parse_shared(out->text, &out->group, &out->filter) ==
-			 TOPIC_SHARED;
+	out->is_shared =
+		topic_filter_parse_shared(out->text, &out->group, &out->filter) == TOPIC_SHARED;
 	return true;
 }
 

@@ -33,7 +33,7 @@ struct subscribe_filter {
 	struct slice group;  /* the ShareName, empty unless shared */
 	bool is_shared;
 	uint8_t qos;
-	bool no_local;		     /* never with is_shared [MQTT-3.8.3-4] */
+	bool no_local; /* never with is_shared [MQTT-3.8.3-4] */
 	bool retain_as_published;
 	uint8_t retain_handling; /* enum retain_handling */
 };

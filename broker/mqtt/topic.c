@@ -29,8 +29,7 @@ static inline bool starts_with_dollar(struct slice text)
 
 bool topic_name_is_valid(struct slice name)
 {
-	return name.len > 0 && name.len <= TOPIC_MAX_BYTES &&
-	       utf8_is_valid_without(name, '+', '#');
+	return name.len > 0 && name.len <= TOPIC_MAX_BYTES && utf8_is_valid_without(name, '+', '#');
 }
 
 /* Bytes may be compared without decoding: no byte of a longer UTF-8 character is ASCII. */

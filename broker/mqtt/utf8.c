@@ -10,7 +10,7 @@
 #include "mqtt/utf8.h"
 
 #define EVERY_BYTE(value) (0x0101010101010101ULL * (uint8_t)(value))
-#define TOP_BITS	  EVERY_BYTE(0x80)
+#define TOP_BITS EVERY_BYTE(0x80)
 
 static inline bool word_is_plain(uint64_t word, uint64_t a, uint64_t b)
 {
