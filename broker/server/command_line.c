@@ -11,13 +11,15 @@ struct argument {
 	enum err (*apply)(struct command_line *line, const char *value, struct err_detail *detail);
 };
 
-static enum err apply_config(struct command_line *line, const char *value, struct err_detail *detail)
+static enum err apply_config(struct command_line *line, const char *value,
+			     struct err_detail *detail)
 {
 	if (line->config_path)
-		return err_set(detail, ERR_INVALID,
-			       "-c is given twice ('%s' and '%s'): there is one configuration file; "
-			       "it can load others with include_dir",
-			       config_quote(line->config_path).text, config_quote(value).text);
+		return err_set(
+			detail, ERR_INVALID,
+			"-c is given twice ('%s' and '%s'): there is one configuration file; "
+			"it can load others with include_dir",
+			config_quote(line->config_path).text, config_quote(value).text);
 	line->config_path = value;
 	return ERR_NONE;
 }
@@ -37,7 +39,8 @@ static enum err apply_port(struct command_line *line, const char *value, struct 
 	return ERR_NONE;
 }
 
-static enum err apply_daemon(struct command_line *line, const char *value, struct err_detail *detail)
+static enum err apply_daemon(struct command_line *line, const char *value,
+			     struct err_detail *detail)
 {
 	(void)value;
 	(void)detail;
@@ -115,8 +118,8 @@ enum err command_line_parse(int argc, char *const argv[], struct command_line *o
 				       config_quote(argv[i]).text);
 		if (argument->value) {
 			if (i + 1 >= argc)
-				return err_set(detail, ERR_INVALID, "%s needs %s behind it", argv[i],
-					       argument->value);
+				return err_set(detail, ERR_INVALID, "%s needs %s behind it",
+					       argv[i], argument->value);
 			value = argv[++i];
 		}
 		err = argument->apply(out, value, detail);

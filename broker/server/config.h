@@ -91,10 +91,10 @@ struct config {
 	bool set_tcp_nodelay;
 
 	/* The process. */
-	const char *path;     /* the file that was loaded, NULL: none */
-	const char *user;     /* NULL: not set; the server tries nightjar, then nobody */
-	const char *pid_file; /* NULL: none */
-	bool daemonize;	      /* -d */
+	const char *path;	 /* the file that was loaded, NULL: none */
+	const char *user;	 /* NULL: not set; the server tries nightjar, then nobody */
+	const char *pid_file;	 /* NULL: none */
+	bool daemonize;		 /* -d */
 	uint32_t worker_threads; /* resolved, 1..256 */
 	uint32_t thread_pool_threads;
 	uint32_t mailbox_letters;
@@ -109,7 +109,7 @@ struct config {
 	uint32_t max_sessions;
 	uint32_t max_subscriptions_per_client; /* 0: no limit */
 	bool check_subscription_rights; /* refuse a filter of which nothing can be readable */
-	const char *clientid_prefixes; /* NULL: every Client Identifier is allowed */
+	const char *clientid_prefixes;	/* NULL: every Client Identifier is allowed */
 
 	/* Delivery. 0 means no limit where a size or a count is meant. */
 	uint32_t max_inflight_messages;

@@ -72,8 +72,9 @@ const struct config_feature config_feature_bridges = {
 #define PLUGINS config_feature_plugins
 #define BRIDGES config_feature_bridges
 
-#define ROW(n, k, s, t, h) .name = (n), .kind = CONFIG_OPTION_##k, .scope = CONFIG_SCOPE_##s,       \
-	.traits = (t), .help = (h)
+#define ROW(n, k, s, t, h)                                                                         \
+	.name = (n), .kind = CONFIG_OPTION_##k, .scope = CONFIG_SCOPE_##s, .traits = (t),          \
+	.help = (h)
 #define FIELD(s, f) .offset = PLACE_OFFSET(PLACE_##s(f)), .size = PLACE_SIZE(PLACE_##s(f))
 #define PLACE_OFFSET(...) PLACE_FIRST(__VA_ARGS__)
 #define PLACE_SIZE(...) PLACE_SECOND(__VA_ARGS__)
@@ -84,8 +85,12 @@ const struct config_feature config_feature_bridges = {
 #define FLAG(name, scope, field, value, traits, help)                                              \
 	{ROW(name, FLAG, scope, traits, help), FIELD(scope, field), .default_number = (value)},
 #define NUMBER(name, scope, field, value, low, high, unit, traits, help)                           \
-	{ROW(name, NUMBER, scope, traits, help), FIELD(scope, field), .default_number = (value),   \
-	 .min = (low), .max = (high), .syntax = (unit)},
+	{ROW(name, NUMBER, scope, traits, help),                                                   \
+	 FIELD(scope, field),                                                                      \
+	 .default_number = (value),                                                                \
+	 .min = (low),                                                                             \
+	 .max = (high),                                                                            \
+	 .syntax = (unit)},
 #define DURATION(name, scope, field, traits, help)                                                 \
 	{ROW(name, DURATION, scope, traits, help), FIELD(scope, field), .syntax = "DURATION"},
 #define TEXT(name, scope, field, value, what, sound, traits, help)                                 \
@@ -116,12 +121,10 @@ _Static_assert(sizeof(config_options) / sizeof(config_options[0]) <= CONFIG_OPTI
 static bool row_has_name(const struct config_option *option, const char *name)
 {
 	switch (option->kind) {
-	case CONFIG_OPTION_SECTION:
-		return false;
+	case CONFIG_OPTION_SECTION: return false;
 	case CONFIG_OPTION_LATER_PREFIX:
 		return strncmp(name, option->name, strlen(option->name)) == 0;
-	default:
-		return strcmp(name, option->name) == 0;
+	default: return strcmp(name, option->name) == 0;
 	}
 }
 
@@ -216,9 +219,7 @@ void config_option_set_number(const struct config_option *option, void *base, in
 		memcpy(field, &narrow, sizeof(narrow));
 		break;
 	}
-	default:
-		BUG_ON(option->size != sizeof(value));
-		memcpy(field, &value, sizeof(value));
+	default: BUG_ON(option->size != sizeof(value)); memcpy(field, &value, sizeof(value));
 	}
 }
 
@@ -228,10 +229,8 @@ int64_t config_option_number(const struct config_option *option, const void *bas
 	uint64_t value = 0;
 
 	switch (option->size) {
-	case 1:
-		return *(const uint8_t *)field;
-	case 2:
-		return *(const uint16_t *)field;
+	case 1: return *(const uint8_t *)field;
+	case 2: return *(const uint16_t *)field;
 	case 4:
 		if (option->traits & CONFIG_TRAIT_MINUS_ONE_OK)
 			return *(const int32_t *)field;
@@ -309,9 +308,7 @@ const char *config_option_show(const struct config_option *option, const void *b
 	case CONFIG_OPTION_FLAG:
 		text = config_option_number(option, base) ? "true" : "false";
 		break;
-	case CONFIG_OPTION_TEXT:
-		text = config_option_text(option, base);
-		break;
+	case CONFIG_OPTION_TEXT: text = config_option_text(option, base); break;
 	case CONFIG_OPTION_CHOICE:
 		text = choice_name(option, config_option_number(option, base));
 		break;
@@ -329,7 +326,9 @@ static void show_choices(const struct config_option *option, char *buffer, size_
 	size_t used = 0;
 
 	for (const struct config_choice *choice = option->choices; choice->name; choice++) {
-		const char *before = choice == option->choices ? "" : choice[1].name ? ", " : " or ";
+		const char *before = choice == option->choices ? ""
+				     : choice[1].name	       ? ", "
+							       : " or ";
 		int n = snprintf(buffer + used, bytes - used, "%s%s", before, choice->name);
 
 		if (n < 0 || (size_t)n >= bytes - used)
@@ -341,9 +340,7 @@ static void show_choices(const struct config_option *option, char *buffer, size_
 const char *config_option_allowed(const struct config_option *option, char *buffer, size_t bytes)
 {
 	switch (option->kind) {
-	case CONFIG_OPTION_FLAG:
-		snprintf(buffer, bytes, "true or false");
-		break;
+	case CONFIG_OPTION_FLAG: snprintf(buffer, bytes, "true or false"); break;
 	case CONFIG_OPTION_NUMBER:
 		snprintf(buffer, bytes, "%sa whole number from %" PRId64 " to %" PRId64,
 			 option->traits & CONFIG_TRAIT_ZERO_OK	      ? "0 or "
@@ -355,11 +352,8 @@ const char *config_option_allowed(const struct config_option *option, char *buff
 		snprintf(buffer, bytes,
 			 "a whole number and one of s, h, d, w, m, y (30s, 2h, 14d, ...), or 0");
 		break;
-	case CONFIG_OPTION_CHOICE:
-		show_choices(option, buffer, bytes);
-		break;
-	default:
-		snprintf(buffer, bytes, "%s", option->syntax ? option->syntax : "nothing");
+	case CONFIG_OPTION_CHOICE: show_choices(option, buffer, bytes); break;
+	default: snprintf(buffer, bytes, "%s", option->syntax ? option->syntax : "nothing");
 	}
 	return buffer;
 }

@@ -67,14 +67,16 @@ struct config_option {
 	const char *help;
 	size_t offset; /* of the field, by scope; its size in bytes */
 	size_t size;
-	int64_t default_number;	  /* FLAG, NUMBER, DURATION, CHOICE */
-	const char *default_text; /* TEXT: the value or NULL; CHOICE and SPECIAL: for the reference */
+	int64_t default_number; /* FLAG, NUMBER, DURATION, CHOICE */
+	const char
+		*default_text; /* TEXT: the value or NULL; CHOICE and SPECIAL: for the reference */
 	int64_t min, max;
 	const char *syntax; /* what follows the name, or a number's unit; ALIAS: the target */
 	const struct config_choice *choices;
 	/* TEXT: is the value sound? If not, the detail says why: "is not a topic prefix: ...". */
 	enum err (*check)(const char *value, struct err_detail *why);
-	void (*parse)(struct config_parser *parser, const struct config_option *option, char *value);
+	void (*parse)(struct config_parser *parser, const struct config_option *option,
+		      char *value);
 	const struct config_feature *feature;
 };
 

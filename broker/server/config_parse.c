@@ -236,7 +236,7 @@ static bool parse_duration(const struct config_option *option, const char *word,
 	static const struct {
 		char unit;
 		int64_t seconds;
-	} units[] = {{'s', 1},	       {'h', 3600},	    {'d', 86400},
+	} units[] = {{'s', 1},	       {'h', 3600},	  {'d', 86400},
 		     {'w', 7 * 86400}, {'m', 30 * 86400}, {'y', 365 * 86400}};
 	int64_t limit = option->size == 4 ? (int64_t)UINT32_MAX - 1 : INT64_MAX / 1000000;
 	size_t digits = strspn(word, "0123456789");
@@ -277,15 +277,17 @@ static void *option_base(struct config_parser *parser, const struct config_optio
 	return &parser->current->values;
 }
 
-static void set_number(struct config_parser *parser, const struct config_option *option, char *value)
+static void set_number(struct config_parser *parser, const struct config_option *option,
+		       char *value)
 {
 	const char *word = config_parser_word(&value);
 	int64_t number = 0;
 	bool is_sound = false;
 
 	if (word)
-		is_sound = option->kind == CONFIG_OPTION_FLAG	  ? parse_flag(word, &number)
-			   : option->kind == CONFIG_OPTION_NUMBER ? parse_number(option, word, &number)
+		is_sound = option->kind == CONFIG_OPTION_FLAG ? parse_flag(word, &number)
+			   : option->kind == CONFIG_OPTION_NUMBER
+				   ? parse_number(option, word, &number)
 			   : option->kind == CONFIG_OPTION_CHOICE
 				   ? parse_choice(option, word, &number)
 				   : parse_duration(option, word, &number);
@@ -349,26 +351,19 @@ static void handle_option(struct config_parser *parser, const struct config_opti
 			  const char *name, char *value)
 {
 	switch (option->kind) {
-	case CONFIG_OPTION_TEXT:
-		set_text(parser, option, value);
-		break;
-	case CONFIG_OPTION_SPECIAL:
-		option->parse(parser, option, value);
-		break;
+	case CONFIG_OPTION_TEXT: set_text(parser, option, value); break;
+	case CONFIG_OPTION_SPECIAL: option->parse(parser, option, value); break;
 	case CONFIG_OPTION_LATER:
 	case CONFIG_OPTION_LATER_PREFIX:
 		config_parser_error(parser, "'%s' is not supported yet (%s): %s",
 				    config_quote(name).text, option->feature->name,
 				    option->feature->mend);
 		break;
-	case CONFIG_OPTION_IN_MEMORY:
-		warn_in_memory(parser, option, value);
-		break;
+	case CONFIG_OPTION_IN_MEMORY: warn_in_memory(parser, option, value); break;
 	case CONFIG_OPTION_NO_MEANING:
 		config_parser_note(parser, "'%s' has no effect: it can be taken out", option->name);
 		break;
-	default:
-		set_number(parser, option, value);
+	default: set_number(parser, option, value);
 	}
 }
 
@@ -390,7 +385,8 @@ static void refuse_unknown(struct config_parser *parser, const char *name)
 	char before[64];
 
 	if (is_known_before(name, before, sizeof(before)))
-		config_parser_error(parser, "unknown option '%s': write '%s VALUE', with a blank "
+		config_parser_error(parser,
+				    "unknown option '%s': write '%s VALUE', with a blank "
 				    "and without '%c'",
 				    config_quote(name).text, before, name[strlen(before)]);
 	else if (nearest)
@@ -409,7 +405,8 @@ static bool is_text(struct config_parser *parser, const char *line, size_t lengt
 		unsigned char byte = (unsigned char)line[i];
 
 		if (byte >= 0x20 ? byte == 0x7f : byte != '\t') {
-			config_parser_error(parser, "there is a control character (0x%02x) in "
+			config_parser_error(parser,
+					    "there is a control character (0x%02x) in "
 					    "column %zu: take it out",
 					    byte, i + 1);
 			return false;
@@ -477,7 +474,8 @@ void config_parser_read_bytes(struct config_parser *parser, const char *name, co
 		size_t line_length = (size_t)((stop ? stop : end) - bytes);
 
 		if (line_length > CONFIG_LINE_BYTES_MAX) {
-			config_parser_error(parser, "the line has %zu bytes: at most %d are allowed",
+			config_parser_error(parser,
+					    "the line has %zu bytes: at most %d are allowed",
 					    line_length, CONFIG_LINE_BYTES_MAX);
 		} else {
 			memcpy(line, bytes, line_length);
@@ -511,7 +509,8 @@ static char *read_all(struct config_parser *parser, int fd, const char *path, si
 		}
 		length += (size_t)n;
 		if (length > CONFIG_FILE_BYTES_MAX) {
-			config_errors_add(parser->errors, "%s: is larger than %zu MiB: is it a "
+			config_errors_add(parser->errors,
+					  "%s: is larger than %zu MiB: is it a "
 					  "configuration file?",
 					  path, CONFIG_FILE_BYTES_MAX >> 20);
 			break;
@@ -535,7 +534,8 @@ static bool is_readable_file(struct config_parser *parser, const struct stat *st
 			     const char *path)
 {
 	if (S_ISDIR(status->st_mode)) {
-		config_errors_add(parser->errors, "%s: is a directory: name a file, or use "
+		config_errors_add(parser->errors,
+				  "%s: is a directory: name a file, or use "
 				  "include_dir for its .conf files",
 				  path);
 		return false;
@@ -547,7 +547,7 @@ static bool is_readable_file(struct config_parser *parser, const struct stat *st
 	}
 	if (status->st_dev == parser->main_device && status->st_ino == parser->main_inode) {
 		config_parser_error(parser, "'include_dir' names the directory of this file, which "
-				    "would be loaded again: move it elsewhere");
+					    "would be loaded again: move it elsewhere");
 		return false;
 	}
 	return true;
@@ -561,7 +561,8 @@ void config_parser_read_file(struct config_parser *parser, const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0 || fstat(fd, &status) != 0) {
-		config_errors_add(parser->errors, "%s: cannot be opened: %s", path, strerror(errno));
+		config_errors_add(parser->errors, "%s: cannot be opened: %s", path,
+				  strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return;

@@ -41,11 +41,11 @@ struct config_parser {
 	struct config_draft unnamed; /* what stands above the first 'listener' of each file */
 	struct config_draft *drafts[CONFIG_LISTENERS_MAX];
 	size_t draft_count;
-	struct config_draft *current; /* unnamed, or one of drafts */
+	struct config_draft *current;		     /* unnamed, or one of drafts */
 	struct config_place set[CONFIG_OPTIONS_MAX]; /* global options */
 	const char *notes[CONFIG_NOTES_MAX];
 	size_t note_count;
-	bool has_log_type, has_log_dest; /* the first such line replaces the default */
+	bool has_log_type, has_log_dest;  /* the first such line replaces the default */
 	uint64_t main_device, main_inode; /* of the main file, 0 when it is none */
 };
 
@@ -73,7 +73,8 @@ struct config_draft *config_parser_new_draft(struct config_parser *parser);
 char *config_parser_word(char **rest);
 
 /* Complains about words that are left over; true when there are none. */
-bool config_parser_end(struct config_parser *parser, const struct config_option *option, char *rest);
+bool config_parser_end(struct config_parser *parser, const struct config_option *option,
+		       char *rest);
 
 /*
  * Notes that option is set here. A text that is set already is an error, as in mosquitto (returns
@@ -107,7 +108,8 @@ void config_parse_include_dir(struct config_parser *parser, const struct config_
 			      char *value);
 void config_parse_listener(struct config_parser *parser, const struct config_option *option,
 			   char *value);
-void config_parse_port(struct config_parser *parser, const struct config_option *option, char *value);
+void config_parse_port(struct config_parser *parser, const struct config_option *option,
+		       char *value);
 void config_parse_bind_address(struct config_parser *parser, const struct config_option *option,
 			       char *value);
 void config_parse_protocol(struct config_parser *parser, const struct config_option *option,
@@ -124,8 +126,8 @@ enum err config_check_path(const char *value, struct err_detail *why) ERR_CHECKE
 enum err config_check_interface(const char *value, struct err_detail *why) ERR_CHECKED;
 enum err config_check_topic_prefix(const char *value, struct err_detail *why) ERR_CHECKED;
 
-extern const struct config_choice config_domains[], config_queue_drops[], config_shared_strategies[],
-	config_log_formats[], config_log_types[];
+extern const struct config_choice config_domains[], config_queue_drops[],
+	config_shared_strategies[], config_log_formats[], config_log_types[];
 extern const struct config_feature config_feature_tls, config_feature_websockets,
 	config_feature_plugins, config_feature_bridges;
 

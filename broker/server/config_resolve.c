@@ -114,10 +114,11 @@ static void refuse_orphans(struct config_parser *parser)
 			continue;
 		if (option->scope == CONFIG_SCOPE_ACCESS && !parser->config->per_listener_settings)
 			continue;
-		config_parser_error_at(parser, place,
-				       "'%s' stands above the first listener and belongs to none: put "
-				       "it below the 'listener' line that it is meant for",
-				       option->name);
+		config_parser_error_at(
+			parser, place,
+			"'%s' stands above the first listener and belongs to none: put "
+			"it below the 'listener' line that it is meant for",
+			option->name);
 	}
 }
 
@@ -149,10 +150,11 @@ static void refuse_duplicates(struct config_parser *parser)
 
 			if (!is_same_address(one, two))
 				continue;
-			config_parser_error_at(parser, &place,
-					       "there is a listener for the same address already, at "
-					       "%s:%u: take one of them out",
-					       one->file, one->line);
+			config_parser_error_at(
+				parser, &place,
+				"there is a listener for the same address already, at "
+				"%s:%u: take one of them out",
+				one->file, one->line);
 			return;
 		}
 }

@@ -148,7 +148,7 @@ void config_parse_include_dir(struct config_parser *parser, const struct config_
 
 	if (parser->is_included) {
 		config_parser_error(parser, "'include_dir' works in the main file only: name the "
-				    "directory there");
+					    "directory there");
 		return;
 	}
 	if (*value == '\0') {
@@ -180,8 +180,8 @@ static bool parse_port(struct config_parser *parser, const struct config_option 
 	}
 	if (!config_number_parse(word, &port) || port < lowest || port > UINT16_MAX) {
 		config_parser_error(parser, "'%s' takes a port from 1 to 65535%s, not '%s'",
-				    option->name, lowest == 0 ? ", or 0 and the path of a Unix socket"
-							      : "",
+				    option->name,
+				    lowest == 0 ? ", or 0 and the path of a Unix socket" : "",
 				    config_quote(word).text);
 		return false;
 	}
@@ -196,9 +196,10 @@ static void set_unix_path(struct config_parser *parser, struct config_listener *
 
 	if (!path)
 		config_parser_error(parser, "'listener 0' needs the path of a Unix socket; a TCP "
-				    "listener has a port from 1 to 65535");
+					    "listener has a port from 1 to 65535");
 	else if (strlen(path) >= sizeof(address.sun_path))
-		config_parser_error(parser, "'listener 0' takes a path of at most %zu bytes, this "
+		config_parser_error(parser,
+				    "'listener 0' takes a path of at most %zu bytes, this "
 				    "one has %zu",
 				    sizeof(address.sun_path) - 1, strlen(path));
 	else
@@ -225,13 +226,14 @@ void config_parse_listener(struct config_parser *parser, const struct config_opt
 		draft->values.bind_address = config_parser_copy(parser, where);
 }
 
-void config_parse_port(struct config_parser *parser, const struct config_option *option, char *value)
+void config_parse_port(struct config_parser *parser, const struct config_option *option,
+		       char *value)
 {
 	const char *word = config_parser_word(&value);
 	uint16_t port = 0;
 
-	if (parse_port(parser, option, word, 1, &port) && config_parser_end(parser, option, value) &&
-	    config_parser_mark(parser, option))
+	if (parse_port(parser, option, word, 1, &port) &&
+	    config_parser_end(parser, option, value) && config_parser_mark(parser, option))
 		parser->unnamed.values.port = port;
 }
 
@@ -266,7 +268,8 @@ static void set_log_file(struct config_parser *parser, char *path)
 	if (*path == '\0')
 		config_parser_error(parser, "'log_dest file' needs the path of a file");
 	else if (parser->config->log_file)
-		config_parser_error(parser, "'log_dest file' is already set, to '%s': there can be "
+		config_parser_error(parser,
+				    "'log_dest file' is already set, to '%s': there can be "
 				    "one file only",
 				    config_quote(parser->config->log_file).text);
 	else
@@ -334,11 +337,12 @@ void config_parse_log_type(struct config_parser *parser, const struct config_opt
 		const struct config_choice *type = find_log_type(word);
 
 		if (!type) {
-			config_parser_error(parser,
-					    "'log_type' takes error, warning, notice, information, "
-					    "debug, subscribe, unsubscribe, websockets, internal, all "
-					    "or none, not '%s'",
-					    config_quote(word).text);
+			config_parser_error(
+				parser,
+				"'log_type' takes error, warning, notice, information, "
+				"debug, subscribe, unsubscribe, websockets, internal, all "
+				"or none, not '%s'",
+				config_quote(word).text);
 			return;
 		}
 		parser->config->log_types |= (unsigned)type->value;
@@ -356,7 +360,8 @@ void config_parse_log_facility(struct config_parser *parser, const struct config
 	int64_t number;
 
 	if (!word || !config_number_parse(word, &number) || number < 0 || number > 7)
-		config_parser_error(parser, "'log_facility' takes a whole number from 0 to 7 (for "
+		config_parser_error(parser,
+				    "'log_facility' takes a whole number from 0 to 7 (for "
 				    "local0 to local7), not '%s'",
 				    word ? config_quote(word).text : "");
 	else if (config_parser_end(parser, option, value))

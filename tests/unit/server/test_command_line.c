@@ -97,9 +97,9 @@ static void mistakes_are_named(void **state)
 
 static void help_lists_every_option(void **state)
 {
-	static const char *const names[] = {"-c", "--config-file", "-p", "--port", "-d", "--daemon",
-					    "-v", "--verbose", "--test-config", "--version", "-h",
-					    "--help"};
+	static const char *const names[] =
+		{"-c",	      "--config-file", "-p",	    "--port", "-d",    "--daemon", "-v",
+		 "--verbose", "--test-config", "--version", "-h",     "--help"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

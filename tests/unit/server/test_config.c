@@ -220,9 +220,14 @@ static void durations_take_each_unit(void **state)
 	static const struct {
 		const char *text;
 		uint64_t seconds;
-	} rows[] = {{"30s", 30},	   {"2h", 7200},	     {"14d", 14 * 86400},
-		    {"3w", 21 * 86400},	   {"2m", 60 * 86400},	     {"1y", 365 * 86400},
-		    {"0", 0},		   {"100y", 36500ull * 86400}};
+	} rows[] = {{"30s", 30},
+		    {"2h", 7200},
+		    {"14d", 14 * 86400},
+		    {"3w", 21 * 86400},
+		    {"2m", 60 * 86400},
+		    {"1y", 365 * 86400},
+		    {"0", 0},
+		    {"100y", 36500ull * 86400}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -470,8 +475,8 @@ static void a_listener_that_nobody_can_use_is_noted(void **state)
 static void included_files_load_in_mosquittos_order(void **state)
 {
 	/* The last of them wins, and the notes are no matter here. */
-	static const char *const names[] = {"00.conf", "01.conf", "A.conf", "a.conf",
-					    "B.conf",  "b.conf"};
+	static const char *const names[] = {"00.conf", "01.conf", "A.conf",
+					    "a.conf",  "B.conf",  "b.conf"};
 	char text[256], file[64];
 	struct config *config;
 
@@ -486,11 +491,12 @@ static void included_files_load_in_mosquittos_order(void **state)
 		/* Log types add up, 'none' takes away what came before: order shows. */
 		for (size_t i = 0; i < 6; i++) {
 			snprintf(file, sizeof(file), "order.d/%s", names[i]);
-			write_file(file, i == last ? "log_type none\n"
+			write_file(file, i == last  ? "log_type none\n"
 					 : i < last ? "log_type debug\n"
 						    : "log_type error\n");
 		}
-		assert_int_equal(config_load(write_file("order.conf", text), NULL, &config, &errors),
+		assert_int_equal(config_load(write_file("order.conf", text), NULL, &config,
+					     &errors),
 				 ERR_NONE);
 		assert_int_equal(config->log_types, last < 5 ? LOG_TYPE_ERROR : 0);
 		assert_int_equal(config->sys_interval_s, 99);
@@ -509,8 +515,10 @@ static void an_included_file_begins_without_a_listener(void **state)
 	assert_int_equal(mkdir(text, 0700), 0);
 	write_file("inc.d/1.conf", "listener 2000\nmax_qos 0\n");
 	write_file("inc.d/2.conf", "port 3000\nmax_qos 1\n");
-	snprintf(text, sizeof(text), "listener 1000\ninclude_dir %s/inc.d\nmax_connections 9\n"
-				     "allow_anonymous true\n", folder);
+	snprintf(text, sizeof(text),
+		 "listener 1000\ninclude_dir %s/inc.d\nmax_connections 9\n"
+		 "allow_anonymous true\n",
+		 folder);
 	path = write_file("inc.conf", text);
 	assert_int_equal(config_load(path, NULL, &config, &errors), ERR_NONE);
 	assert_int_equal(config->listener_count, 3);

@@ -297,7 +297,8 @@ static void a_line_without_end_is_refused(void **state)
 	(void)state;
 	assert_non_null(text);
 	memset(text, 'a', length);
-	expect_error(text, length, "t.conf:1: the line has 100000 bytes: at most 65536 are allowed");
+	expect_error(text, length,
+		     "t.conf:1: the line has 100000 bytes: at most 65536 are allowed");
 	free(text);
 }
 

@@ -51,30 +51,24 @@ static const char *value_name(const struct config_option *option)
 	static char choices[128];
 
 	switch (option->kind) {
-	case CONFIG_OPTION_FLAG:
-		return "true|false";
-	case CONFIG_OPTION_NUMBER:
-		return "NUMBER";
+	case CONFIG_OPTION_FLAG: return "true|false";
+	case CONFIG_OPTION_NUMBER: return "NUMBER";
 	case CONFIG_OPTION_CHOICE:
 		choices[0] = '\0';
 		for (const struct config_choice *choice = option->choices; choice->name; choice++)
 			snprintf(choices + strlen(choices), sizeof(choices) - strlen(choices),
 				 "%s%s", choice == option->choices ? "" : "|", choice->name);
 		return choices;
-	default:
-		return option->syntax;
+	default: return option->syntax;
 	}
 }
 
 static const char *scope_name(const struct config_option *option)
 {
 	switch (option->scope) {
-	case CONFIG_SCOPE_LISTENER:
-		return "of a listener";
-	case CONFIG_SCOPE_ACCESS:
-		return "of a listener with per_listener_settings, else for all";
-	default:
-		return "for the whole broker";
+	case CONFIG_SCOPE_LISTENER: return "of a listener";
+	case CONFIG_SCOPE_ACCESS: return "of a listener with per_listener_settings, else for all";
+	default: return "for the whole broker";
 	}
 }
 
@@ -104,7 +98,8 @@ static const char *range_name(const struct config_option *option)
 	if (option->kind != CONFIG_OPTION_NUMBER || option->max >= INT64_MAX)
 		return "";
 	config_option_allowed(option, allowed, sizeof(allowed));
-	is_measure = strcmp(option->syntax, "bytes") == 0 || strcmp(option->syntax, "seconds") == 0 ||
+	is_measure = strcmp(option->syntax, "bytes") == 0 ||
+		     strcmp(option->syntax, "seconds") == 0 ||
 		     strcmp(option->syntax, "minutes") == 0;
 	snprintf(text, sizeof(text), "%s%s%s", allowed, is_measure ? ", in " : "",
 		 is_measure ? option->syntax : "");
@@ -452,6 +447,25 @@ static void example_file_loads_as_it_is(void **state)
 	free(text);
 }
 
+static void deployment_examples_load_without_a_warning(void **state)
+{
+	static const char *const names[] = {"local", "network", "many-clients"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char path[64], *text;
+		struct config *config;
+
+		snprintf(path, sizeof(path), "conf/examples/%s.conf", names[i]);
+		text = read_source(path);
+		config = load(text);
+		assert_false(config->is_local_only);
+		assert_int_equal(config->note_count, 0);
+		config_destroy(config);
+		free(text);
+	}
+}
+
 /* "#max_qos 2" of the example file with its '#' taken away changes nothing. */
 static void each_default_of_the_example_file_is_the_default(void **state)
 {
@@ -494,6 +508,7 @@ int main(void)
 		cmocka_unit_test(manual_page_is_made_from_the_table),
 		cmocka_unit_test(example_file_is_made_from_the_table),
 		cmocka_unit_test(example_file_loads_as_it_is),
+		cmocka_unit_test(deployment_examples_load_without_a_warning),
 		cmocka_unit_test(each_default_of_the_example_file_is_the_default),
 	};
 
