@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a sound configuration comes to: defaults, listeners, includes, mosquitto's own files. */
+/* What a sound configuration comes to: defaults, listeners, includes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -563,135 +563,6 @@ static void files_are_checked_once_each(void **state)
 	config_destroy(config);
 }
 
-/* What a small company runs; the same shape as many files in the field. */
-static void a_typical_deployment_loads(void **state)
-{
-	struct config *config = load("per_listener_settings true\n"
-				     "persistence true\n"
-				     "persistence_location /mosquitto/data/\n"
-				     "log_dest file /mosquitto/log/mosquitto.log\n"
-				     "log_dest stdout\n"
-				     "log_type all\n"
-				     "log_timestamp_format %Y-%m-%d %H:%M:%S\n"
-				     "connection_messages true\n"
-				     "max_queued_messages 5000\n"
-				     "\n"
-				     "listener 1883 127.0.0.1\n"
-				     "allow_anonymous true\n"
-				     "\n"
-				     "listener 1884\n"
-				     "protocol mqtt\n"
-				     "allow_anonymous false\n"
-				     "password_file /mosquitto/config/passwd\n"
-				     "acl_file /mosquitto/config/acl\n");
-
-	(void)state;
-	assert_int_equal(config->listener_count, 2);
-	assert_true(config->listeners[0].access.allow_anonymous);
-	assert_null(config->listeners[0].access.acl_file);
-	assert_string_equal(config->listeners[1].access.acl_file, "/mosquitto/config/acl");
-	assert_int_equal(config->note_count, 2);
-	config_destroy(config);
-}
-
-/* The text of Debian's /etc/mosquitto/mosquitto.conf, as a stand-in when the package is not there. */
-static const char debian_settings[] = "pid_file /run/mosquitto/mosquitto.pid\n"
-				      "persistence true\n"
-				      "persistence_location /var/lib/mosquitto/\n"
-				      "log_dest file /var/log/mosquitto/mosquitto.log\n";
-
-static void check_stock_settings(const struct config *config)
-{
-	assert_true(config->is_local_only);
-	assert_string_equal(config->pid_file, "/run/mosquitto/mosquitto.pid");
-	assert_string_equal(config->log_file, "/var/log/mosquitto/mosquitto.log");
-	assert_int_equal(config->note_count, 2);
-}
-
-static void debians_stock_file_loads(void **state)
-{
-	const char *package = getenv("NIGHTJAR_MOSQUITTO_DIR");
-	char path[512], stock[4096], *include;
-	struct config *config;
-	size_t length = 0;
-
-	(void)state;
-	if (package) {
-		FILE *file;
-
-		snprintf(path, sizeof(path), "%s/etc/mosquitto/mosquitto.conf", package);
-		file = fopen(path, "r");
-		assert_non_null(file);
-		length = fread(stock, 1, sizeof(stock) - 1, file);
-		fclose(file);
-		stock[length] = '\0';
-		/* /etc/mosquitto/conf.d need not be on the machine that tests. */
-		include = strstr(stock, "include_dir /");
-		if (include)
-			*include = '\0';
-	} else {
-		strcpy(stock, debian_settings);
-	}
-	config = load(stock);
-	check_stock_settings(config);
-	config_destroy(config);
-}
-
-static void mosquittos_example_with_every_option_commented_loads(void **state)
-{
-	const char *package = getenv("NIGHTJAR_MOSQUITTO_DIR");
-	char path[512];
-	struct config *config = NULL;
-
-	(void)state;
-	if (package)
-		snprintf(path, sizeof(path), "%s/usr/share/doc/mosquitto/examples/mosquitto.conf",
-			 package);
-	else
-		snprintf(path, sizeof(path), "%s",
-			 write_file("example.conf", "# Config file\n#listener\n#max_qos 2\n\n"));
-	if (config_load(path, NULL, &config, &errors) != ERR_NONE)
-		fail_msg("%s", errors.text[0]);
-	assert_true(config->is_local_only);
-	assert_int_equal(config->note_count, 0);
-	config_destroy(config);
-}
-
-/*
- * Each "#option value" of mosquitto's example is a default that one may uncomment: it loads, or is
- * refused as not supported yet, or has no value there to load. Nothing is unknown.
- */
-static void every_option_of_mosquittos_example_is_known(void **state)
-{
-	const char *package = getenv("NIGHTJAR_MOSQUITTO_DIR");
-	char path[512], line[512];
-	unsigned seen = 0;
-	FILE *file;
-
-	(void)state;
-	if (!package) {
-		file = fopen(write_file("names", "#listener\n#max_qos 2\n#bridge_alpn\n"), "r");
-	} else {
-		snprintf(path, sizeof(path), "%s/usr/share/doc/mosquitto/examples/mosquitto.conf",
-			 package);
-		file = fopen(path, "r");
-	}
-	assert_non_null(file);
-	while (fgets(line, sizeof(line), file)) {
-		struct config *config = NULL;
-
-		if (line[0] != '#' || line[1] < 'a' || line[1] > 'z')
-			continue;
-		seen++;
-		if (config_load_bytes("e", line + 1, strlen(line + 1), NULL, &config, &errors) !=
-		    ERR_NONE)
-			assert_null(strstr(errors.text[0], "unknown option"));
-		config_destroy(config);
-	}
-	fclose(file);
-	assert_true(seen >= (package ? 70 : 3));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -721,10 +592,6 @@ int main(void)
 		cmocka_unit_test(included_files_load_in_mosquittos_order),
 		cmocka_unit_test(an_included_file_begins_without_a_listener),
 		cmocka_unit_test(files_are_checked_once_each),
-		cmocka_unit_test(a_typical_deployment_loads),
-		cmocka_unit_test(debians_stock_file_loads),
-		cmocka_unit_test(mosquittos_example_with_every_option_commented_loads),
-		cmocka_unit_test(every_option_of_mosquittos_example_is_known),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
