@@ -101,3 +101,14 @@ void handle_retire(struct handle_table *table, handle_t handle)
 	entry->next_free = table->first_free;
 	table->first_free = handle_index(handle);
 }
+
+void *handle_next(const struct handle_table *table, uint32_t *cursor)
+{
+	while (*cursor < table->count) {
+		void *object = table->entries[(*cursor)++].object;
+
+		if (object)
+			return object;
+	}
+	return NULL;
+}

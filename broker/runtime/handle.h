@@ -30,6 +30,8 @@ void handle_table_fini(struct handle_table *table);
 /* 0 when there is no memory. */
 handle_t handle_make(struct handle_table *table, void *object);
 void *handle_find(const struct handle_table *table, handle_t handle);
+/* Walks over all objects: *cursor begins at 0. NULL at the end. Objects may come and go meanwhile. */
+void *handle_next(const struct handle_table *table, uint32_t *cursor);
 void handle_retire(struct handle_table *table, handle_t handle);
 
 #endif

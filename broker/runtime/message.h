@@ -29,6 +29,7 @@ struct worker;
 /* Who published. Owner: the home worker of the messages that point here; frozen after create, so
  * other threads may read it as long as they hold a message. */
 struct origin {
+	uint64_t number;	/* unique in this process: tells two origins apart when one is gone */
 	uint32_t uses;		/* home worker only */
 	uint16_t listener;	/* index of the listener in the configuration */
 	uint16_t client_id_len;
@@ -129,7 +130,8 @@ void message_drop(struct worker *me, struct message **m);
 void message_ref_shared(struct message *m);
 void message_unref_shared(struct worker *me, struct message **m);
 /* For a reader inside an RCU section that found m in the retained tree, whose own reference is
- * dropped only after a grace period: message_use() is safe there. The tree drops with this. */
+ * dropped only after a grace period: message_use() is safe there. The tree drops with this, at most
+ * once in a message's life, because the message itself stands in the queue of the grace period. */
 void message_unref_after_readers(struct message *m);
 
 #endif

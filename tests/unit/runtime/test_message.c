@@ -191,6 +191,9 @@ static void wander_put_into_place(struct worker *me, struct message *m)
 {
 	struct message *old;
 
+	/* A message is retained at most once: it has one place to wait for its readers. */
+	if (__atomic_exchange_n(&m->retained_version, 1, __ATOMIC_RELAXED) != 0)
+		return;
 	message_ref_shared(m);
 	old = rcu_exchange(&wander.place[wander_random(me, WANDER_PLACES)], m);
 	if (old)
