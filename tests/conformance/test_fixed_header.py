@@ -151,7 +151,7 @@ def first_packet(t):
             client.expect_closed()
 
 
-@case("A second CONNECT ends the connection", v5="3.1.0-2 4.13.1-1", v311="3.1.0-2 4.8.0-1",
+@case("A second CONNECT ends the connection", v5="3.1.0-2 4.13.1-1 4.13.2-1 3.14.2-1 3.14.2-2 3.14.4-2", v311="3.1.0-2 4.8.0-1",
       v31="")
 def second_connect(t):
     bad_packet(t, connect(t.client_id("other-id"), version=t.version), PROTOCOL_ERROR)

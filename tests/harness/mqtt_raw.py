@@ -706,6 +706,29 @@ class Client(Connection):
             self.finish(pkt)
         return pkt
 
+    def receive_many(self, count, deadline_s=DEADLINE_S):
+        """The next `count` PUBLISH packets, all handshakes finished, however they interleave."""
+        found, waiting = [], set()
+        while len(found) < count or waiting:
+            pkt = self.recv(deadline_s)
+            if pkt is None:
+                raise Mismatch(f"{self.name}: connection ended after {len(found)} messages")
+            if pkt.type == PUBLISH:
+                found.append(pkt)
+                if pkt.qos == 2:
+                    waiting.add(pkt.packet_id)
+                    self.send(pubrec(pkt.packet_id))
+                elif pkt.qos == 1:
+                    self.send(puback(pkt.packet_id))
+            elif pkt.type == PUBREL and pkt.packet_id in waiting:
+                waiting.remove(pkt.packet_id)
+                self.send(pubcomp(pkt.packet_id))
+            else:
+                raise Mismatch(f"{self.name}: expected PUBLISH or PUBREL, got {pkt!r}")
+        if len(found) > count:
+            raise Mismatch(f"{self.name}: {len(found)} messages, expected {count}: {found}")
+        return found
+
     def finish(self, pkt):
         """Answer a PUBLISH as its QoS asks; at QoS 2 PUBREL has to be the next packet."""
         if pkt.qos == 1:
