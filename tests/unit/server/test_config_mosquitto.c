@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Configurations that run under mosquitto start here unchanged: what people have in the field, and
- * the files of Debian's package when NIGHTJAR_MOSQUITTO_DIR names the folder it was unpacked to.
+ * the files of Debian's package when NIGHTJAR_MOSQUITTO names the folder it was unpacked to.
  * Without it, files of the same shape stand in.
  */
 #include <setjmp.h>
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -28,15 +29,15 @@ static struct config *load(const char *text)
 	return config;
 }
 
-/* A file of the package, NULL without it. */
+/* A file of the package, NULL where that was not unpacked. */
 static char *package_file(const char *path)
 {
-	const char *package = getenv("NIGHTJAR_MOSQUITTO_DIR");
+	const char *package = getenv("NIGHTJAR_MOSQUITTO");
 	char whole[512];
 	char *text;
 	FILE *file;
 
-	if (!package)
+	if (!package || access(package, F_OK) != 0)
 		return NULL;
 	snprintf(whole, sizeof(whole), "%s/%s", package, path);
 	file = fopen(whole, "r");
