@@ -128,7 +128,7 @@ static void a_set_knows_what_was_there(void **state)
 static void variable_byte_integers_are_the_shortest_in_both_directions(void **state)
 {
 	static const struct {
-		uint32_t value;
+		uint32_t value = 0;
 		const char *bytes;
 	} rows[] = {
 		{0, "00"},
@@ -146,7 +146,7 @@ static void variable_byte_integers_are_the_shortest_in_both_directions(void **st
 		struct slice expected = bytes_of(rows[i].bytes);
 		struct reader reader = reader_of(expected);
 		uint8_t out[4];
-		uint32_t value;
+		uint32_t value = 0;
 
 		assert_true(read_varint(&reader, &value));
 		assert_int_equal(value, rows[i].value);
