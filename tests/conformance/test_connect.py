@@ -62,7 +62,7 @@ def left_over(t):
     bad_connect(t, connect(t.client_id(), version=t.version, will={"topic": "a"}, tail=b"\0"))
 
 
-@case("The reserved Connect Flag is checked", v5="3.1.2-3 2.1.3-1", v311="3.1.2-3", v31="")
+@case("The reserved Connect Flag is checked", v5="3.1.2-3 2.1.3-1", v311="3.1.2-3")
 def reserved_flag(t):
     bad_connect(t, connect(t.client_id(), version=t.version, flags=0x03), MALFORMED)
 
