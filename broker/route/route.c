@@ -22,7 +22,7 @@ enum err route_create(const struct route_settings *settings, struct route **out)
 	*out = NULL;
 	if (!route)
 		return ERR_NOMEM;
-	err = topic_tree_create(0, &route->tree);
+	err = topic_tree_create(&route->tree);
 	if (err == ERR_NONE)
 		err = retained_create(&settings->retained, &route->retained);
 	if (err != ERR_NONE)

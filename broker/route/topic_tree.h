@@ -4,7 +4,7 @@
  *
  * Promise: matching is wait-free and writes no shared memory; its cost grows with levels and
  * matches, never with the number of subscriptions. Adding or removing a subscriber is O(1) beyond
- * the path. One type serves subscriptions and retained messages (see retained.h).
+ * the path. Levels and nodes are topic_trie.h's, which retained messages use as well.
  *
  * Threads: topic_tree_match() and _find() run inside an RCU read section on any registered thread.
  * topic_tree_add()/_remove() run on the worker that owns the link; they take the tree's mutex
@@ -26,8 +26,7 @@ struct topic_link {
 	struct topic_node *node; /* NULL: not in the tree */
 };
 
-/* node_extra: bytes that each node has for its user behind the common part (zeroed). */
-enum err topic_tree_create(size_t node_extra, struct topic_tree **out) ERR_CHECKED;
+enum err topic_tree_create(struct topic_tree **out) ERR_CHECKED;
 void topic_tree_destroy(struct topic_tree **tree); /* no readers, no links any more */
 
 /* Subscribers of one match, for one worker. Reused from call to call: no allocation once warm. */
@@ -36,6 +35,8 @@ struct topic_match {
 	uint32_t own_count, own_cap;
 	uint64_t others[WORKERS_MAX / 64]; /* bit set: that other worker has subscribers here */
 	bool has_others;
+	struct topic_node **frontier; /* topic_tree.c's own */
+	uint32_t frontier_cap;
 };
 
 void topic_match_fini(struct topic_match *match);
@@ -56,6 +57,8 @@ enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct
 
 /* The node of exactly this filter, or NULL. */
 struct topic_node *topic_tree_find(const struct topic_tree *tree, struct slice filter);
+/* The first of the worker's own links at the node; on that worker. */
+struct topic_link *topic_node_links(const struct topic_node *node, uint16_t worker);
 /* Writes the whole filter or topic of the node; returns its length (may be larger than cap). */
 size_t topic_node_path(const struct topic_node *node, uint8_t *out, size_t cap);
 

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * topic_trie.c - how nodes come and go while others read.
+ *
+ * A node that is missing is allocated before the lock is taken; with the lock held the path is
+ * looked at again, because others may have made the same nodes or taken the deepest one out. In
+ * that case it goes round.
+ *
+ * A node that goes is unlinked with the lock held and put on a list of the dead. One grace period
+ * at a time runs for all that are on it, so that a million nodes cost as many callbacks as there
+ * are grace periods meanwhile.
+ *
+ * Invariants, checked by topic_trie_audit_locked():
+ *   N1  A node that its user does not need has a child.
+ *   N2  children is the number of nodes with this parent.
+ *   N3  TRIE_HAS_PLUS and TRIE_HAS_HASH say whether there is such a child.
+ *   N4  The parent of a node in the table is in the table or the root.
+ */
+#include "route/topic_trie.h"
+
+#include <stdlib.h>
+
+#include "base/bug.h"
+#include "mqtt/topic.h"
+
+struct level {
+	struct slice name;
+	uint64_t hash;
+	enum trie_kind kind;
+};
+
+static struct level level_of(struct slice name)
+{
+	bool is_wildcard = name.len == 1 && (name.data[0] == '+' || name.data[0] == '#');
+
+	return (struct level){
+		.name = name,
+		.hash = trie_level_hash(name),
+		.kind = !is_wildcard	      ? TRIE_LITERAL
+			: name.data[0] == '+' ? TRIE_PLUS
+					      : TRIE_HASH,
+	};
+}
+
+static uint8_t flag_of_kind(uint8_t kind)
+{
+	return kind == TRIE_PLUS ? TRIE_HAS_PLUS : kind == TRIE_HASH ? TRIE_HAS_HASH : 0;
+}
+
+static struct trie_node *node_of(struct rcu_table_node *node)
+{
+	return (struct trie_node *)(void *)node;
+}
+
+static size_t node_bytes(const struct topic_trie *trie, size_t name_len)
+{
+	size_t with_name = trie->type->name_offset + name_len;
+
+	return with_name > trie->type->node_bytes ? with_name : trie->type->node_bytes;
+}
+
+static struct trie_node *node_create(struct topic_trie *trie, const struct level *level)
+{
+	size_t bytes = node_bytes(trie, level->name.len);
+	struct trie_node *node = calloc(1, bytes);
+
+	if (!node)
+		return NULL;
+	memory_charge(trie->type->memory_class, bytes);
+	node->kind = (uint8_t)level->kind;
+	node->name_len = (uint16_t)level->name.len;
+	if (level->name.len)
+		memcpy((uint8_t *)node + trie->type->name_offset, level->name.data,
+		       level->name.len);
+	return node;
+}
+
+static void node_destroy(struct topic_trie *trie, struct trie_node *node)
+{
+	memory_uncharge(trie->type->memory_class, node_bytes(trie, node->name_len));
+	if (trie->type->fini)
+		trie->type->fini(node);
+	free(node);
+}
+
+/* Lists of nodes that are not in the trie go by parent. */
+static void list_destroy(struct topic_trie *trie, struct trie_node *list)
+{
+	while (list) {
+		struct trie_node *next = list->parent;
+
+		node_destroy(trie, list);
+		list = next;
+	}
+}
+
+enum err topic_trie_init(struct topic_trie *trie, const struct trie_type *type)
+{
+	const struct level root = {.kind = TRIE_ROOT};
+	enum err err;
+
+	memset(trie, 0, sizeof *trie);
+	trie->type = type;
+	trie->plus_hash = trie_level_hash(SLICE_LITERAL("+"));
+	trie->hash_hash = trie_level_hash(SLICE_LITERAL("#"));
+	err = rcu_table_init(&trie->table);
+	if (err != ERR_NONE)
+		return err;
+	trie->root = node_create(trie, &root);
+	if (!trie->root) {
+		rcu_table_fini(&trie->table);
+		return ERR_NOMEM;
+	}
+	pthread_mutex_init(&trie->lock, NULL);
+	return ERR_NONE;
+}
+
+static bool grace_is_running(struct topic_trie *trie)
+{
+	bool is_running;
+
+	pthread_mutex_lock(&trie->lock);
+	is_running = trie->is_grace_running;
+	pthread_mutex_unlock(&trie->lock);
+	return is_running;
+}
+
+void topic_trie_fini(struct topic_trie *trie)
+{
+	struct trie_node *node = topic_trie_after(trie, 0);
+
+	while (grace_is_running(trie))
+		rcu_wait_deferred();
+	while (node) {
+		struct rcu_table_node *next = node->table.next;
+
+		/* Heads of buckets stand between the nodes; they are the table's. */
+		while (next && !(next->order & 1))
+			next = next->next;
+		node_destroy(trie, node);
+		node = node_of(next);
+	}
+	node_destroy(trie, trie->root);
+	rcu_table_fini(&trie->table);
+	pthread_mutex_destroy(&trie->lock);
+}
+
+void topic_trie_lock(struct topic_trie *trie)
+{
+	pthread_mutex_lock(&trie->lock);
+}
+
+/* On liburcu's thread: the dying have no readers any more, and the next ones' turn comes. */
+static void grace_ended(struct rcu_head *head)
+{
+	struct topic_trie *trie = RCU_OWNER(head, struct topic_trie, grace);
+	struct trie_node *list;
+	bool again;
+
+	pthread_mutex_lock(&trie->lock);
+	list = trie->dying;
+	trie->dying = trie->dead;
+	trie->dead = NULL;
+	again = trie->dying != NULL;
+	if (!list)
+		trie->is_grace_running = again;
+	pthread_mutex_unlock(&trie->lock);
+
+	list_destroy(trie, list);
+	/* With nothing left it comes round once more: only then may the trie itself go. */
+	if (again || list)
+		rcu_defer_free(&trie->grace, grace_ended);
+}
+
+void topic_trie_unlock(struct topic_trie *trie)
+{
+	bool start = trie->dead && !trie->is_grace_running;
+
+	if (start) {
+		trie->is_grace_running = true;
+		trie->dying = trie->dead;
+		trie->dead = NULL;
+	}
+	pthread_mutex_unlock(&trie->lock);
+	if (start)
+		rcu_defer_free(&trie->grace, grace_ended);
+}
+
+static bool node_is(const struct topic_trie *trie, const struct trie_node *node,
+		    const struct trie_node *parent, enum trie_kind kind, struct slice name)
+{
+	return __atomic_load_n(&node->parent, __ATOMIC_RELAXED) == parent && node->kind == kind &&
+	       slice_equal(trie_node_name(trie->type, node), name);
+}
+
+struct trie_node *topic_trie_child(const struct topic_trie *trie, const struct trie_node *parent,
+				   enum trie_kind kind, struct slice level, uint64_t level_hash)
+{
+	uint64_t hash = trie_child_hash(parent->table.order, level_hash);
+	uint64_t order = rcu_table_order(hash);
+	struct rcu_table_node *node = rcu_table_head(&trie->table, hash);
+
+	while ((node = rcu_table_find(node, order)))
+		if (node_is(trie, node_of(node), parent, kind, level))
+			return node_of(node);
+	return NULL;
+}
+
+struct trie_node *topic_trie_plus(const struct topic_trie *trie, const struct trie_node *parent)
+{
+	return topic_trie_child(trie, parent, TRIE_PLUS, SLICE_LITERAL("+"), trie->plus_hash);
+}
+
+struct trie_node *topic_trie_hash(const struct topic_trie *trie, const struct trie_node *parent)
+{
+	return topic_trie_child(trie, parent, TRIE_HASH, SLICE_LITERAL("#"), trie->hash_hash);
+}
+
+/* Goes down as far as there are nodes; *rest is left before the first level that is missing. */
+static struct trie_node *trie_deepest(const struct topic_trie *trie, struct topic_levels *rest)
+{
+	struct trie_node *node = trie->root;
+	struct topic_levels next = *rest;
+	struct slice name;
+
+	while (topic_levels_next(&next, &name)) {
+		struct level level = level_of(name);
+		struct trie_node *child =
+			topic_trie_child(trie, node, level.kind, level.name, level.hash);
+
+		if (!child)
+			return node;
+		node = child;
+		*rest = next;
+	}
+	return node;
+}
+
+struct trie_node *topic_trie_find(const struct topic_trie *trie, struct slice filter)
+{
+	struct topic_levels rest = topic_levels_of(filter);
+	struct trie_node *node = trie_deepest(trie, &rest);
+
+	return rest.at ? NULL : node;
+}
+
+/* Nodes for the levels that are left, in their order. Their orders are known before their parents
+ * are, because they are those of the whole path. */
+static enum err chain_create(struct topic_trie *trie, const struct trie_node *parent,
+			     struct topic_levels levels, struct trie_node **out_chain)
+{
+	uint64_t order = parent->table.order;
+	struct trie_node **end = out_chain;
+	struct slice name;
+
+	*out_chain = NULL;
+	while (topic_levels_next(&levels, &name)) {
+		struct level level = level_of(name);
+		struct trie_node *node = node_create(trie, &level);
+
+		if (!node) {
+			list_destroy(trie, *out_chain);
+			*out_chain = NULL;
+			return ERR_NOMEM;
+		}
+		order = rcu_table_order(trie_child_hash(order, level.hash));
+		node->table.order = order;
+		*end = node;
+		end = &node->parent;
+	}
+	return ERR_NONE;
+}
+
+static struct trie_node *existing_child(const struct topic_trie *trie,
+					const struct trie_node *parent, struct trie_node *wanted)
+{
+	struct rcu_table_node *node =
+		rcu_table_head(&trie->table, rcu_table_reverse(wanted->table.order));
+	struct slice name = trie_node_name(trie->type, wanted);
+
+	while ((node = rcu_table_find(node, wanted->table.order)))
+		if (node_is(trie, node_of(node), parent, wanted->kind, name))
+			return node_of(node);
+	return NULL;
+}
+
+static void node_link_locked(struct topic_trie *trie, struct trie_node *parent,
+			     struct trie_node *node)
+{
+	node->parent = parent;
+	rcu_table_insert(&trie->table, &node->table);
+	__atomic_store_n(&parent->children, parent->children + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&parent->flags, parent->flags | flag_of_kind(node->kind),
+			 __ATOMIC_RELEASE);
+	if (trie->type->on_link_locked)
+		trie->type->on_link_locked(node);
+}
+
+/* Hangs up the chain below node; those that others have made meanwhile stay in *chain. */
+static struct trie_node *chain_link_locked(struct topic_trie *trie, struct trie_node *node,
+					   struct trie_node **chain)
+{
+	struct trie_node *unused = NULL;
+
+	while (*chain) {
+		struct trie_node *wanted = *chain;
+		struct trie_node *child = existing_child(trie, node, wanted);
+
+		*chain = wanted->parent;
+		if (child) {
+			wanted->parent = unused;
+			unused = wanted;
+		} else {
+			child = wanted;
+			node_link_locked(trie, node, child);
+		}
+		node = child;
+	}
+	*chain = unused;
+	return node;
+}
+
+static enum err trie_make_once(struct topic_trie *trie, struct slice filter,
+			       void (*attach_locked)(struct trie_node *node, void *context),
+			       void *context, bool *out_done)
+{
+	struct topic_levels rest = topic_levels_of(filter);
+	struct trie_node *node = trie_deepest(trie, &rest);
+	struct trie_node *chain;
+	enum err err = chain_create(trie, node, rest, &chain);
+
+	if (err != ERR_NONE)
+		return err;
+	rcu_table_prepare(&trie->table);
+	topic_trie_lock(trie);
+	*out_done = !(node->flags & TRIE_DEAD);
+	if (*out_done)
+		attach_locked(chain_link_locked(trie, node, &chain), context);
+	topic_trie_unlock(trie);
+	list_destroy(trie, chain);
+	return ERR_NONE;
+}
+
+enum err topic_trie_make(struct topic_trie *trie, struct slice filter,
+			 void (*attach_locked)(struct trie_node *node, void *context),
+			 void *context)
+{
+	enum err err = ERR_NONE;
+	bool done = false;
+
+	while (!done && err == ERR_NONE) {
+		rcu_read_section_begin();
+		err = trie_make_once(trie, filter, attach_locked, context, &done);
+		rcu_read_section_end();
+	}
+	return err;
+}
+
+static void node_unlink_locked(struct topic_trie *trie, struct trie_node *node)
+{
+	struct trie_node *parent = node->parent;
+
+	rcu_table_remove(&trie->table, &node->table);
+	__atomic_store_n(&parent->children, parent->children - 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&parent->flags, parent->flags & (uint8_t)~flag_of_kind(node->kind),
+			 __ATOMIC_RELAXED);
+	if (trie->type->on_unlink_locked)
+		trie->type->on_unlink_locked(node);
+	__atomic_store_n(&node->flags, node->flags | TRIE_DEAD, __ATOMIC_RELAXED);
+	__atomic_store_n(&node->parent, trie->dead, __ATOMIC_RELAXED);
+	trie->dead = node;
+}
+
+void topic_trie_prune_locked(struct topic_trie *trie, struct trie_node *node)
+{
+	while (node != trie->root && node->children == 0 && !(node->flags & TRIE_DEAD) &&
+	       trie->type->retire_locked(node)) {
+		struct trie_node *parent = node->parent;
+
+		node_unlink_locked(trie, node);
+		node = parent;
+	}
+}
+
+size_t topic_trie_path(const struct trie_type *type, const struct trie_node *node, uint8_t *out,
+		       size_t cap)
+{
+	size_t len = 0, end;
+
+	for (const struct trie_node *n = node; n->kind != TRIE_ROOT; n = n->parent)
+		len += n->name_len + (n->parent->kind != TRIE_ROOT ? 1u : 0u);
+	if (len > cap)
+		return len;
+	end = len;
+	for (const struct trie_node *n = node; n->kind != TRIE_ROOT; n = n->parent) {
+		struct slice name = trie_node_name(type, n);
+
+		end -= name.len;
+		if (name.len)
+			memcpy(out + end, name.data, name.len);
+		if (n->parent->kind != TRIE_ROOT)
+			out[--end] = '/';
+	}
+	return len;
+}
+
+static bool node_is_in_table(const struct topic_trie *trie, const struct trie_node *node)
+{
+	const struct rcu_table_node *n =
+		rcu_table_head(&trie->table, rcu_table_reverse(node->table.order));
+
+	while ((n = rcu_table_find(n, node->table.order)))
+		if (n == &node->table)
+			return true;
+	return node == trie->root;
+}
+
+void topic_trie_audit_locked(const struct topic_trie *trie,
+			     bool (*is_needed)(const struct trie_node *node))
+{
+	uint64_t count = 0, children = trie->root->children;
+	int64_t flags = __builtin_popcount(trie->root->flags), wildcards = 0;
+
+	rcu_table_audit(&trie->table);
+	for (struct rcu_table_node *n = &trie->table.segment[0][0]; n; n = n->next) {
+		const struct trie_node *node = node_of(n);
+
+		if (!(n->order & 1))
+			continue;
+		BUG_ON(node->children == 0 && !is_needed(node));		/* N1 */
+		BUG_ON(node->flags & TRIE_DEAD || node->parent->children == 0); /* N2, N4 */
+		BUG_ON(flag_of_kind(node->kind) & ~node->parent->flags);	/* N3 */
+		BUG_ON(!node_is_in_table(trie, node->parent));			/* N4 */
+		count++;
+		children += node->children;
+		flags += __builtin_popcount(node->flags);
+		wildcards += flag_of_kind(node->kind) != 0;
+	}
+	BUG_ON(count != trie->table.node_count || count != children || flags != wildcards);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * topic_trie.h - levels below levels: what the tree of subscriptions and that of retained messages
+ * have in common.
+ *
+ * A node is one level. It is part of a larger object whose shape a struct trie_type describes. The
+ * nodes of a trie stand in one hash table (base/rcu_table.h), found by parent and level.
+ *
+ * Threads: functions without a suffix run on any registered thread; those that give out a node run
+ * inside an RCU read section, which is how long the node is sure to exist. _locked: the caller
+ * holds the trie's lock. While it is held nothing is allocated and nothing is waited for.
+ */
+#ifndef NIGHTJAR_ROUTE_TOPIC_TRIE_H
+#define NIGHTJAR_ROUTE_TOPIC_TRIE_H
+
+#include <pthread.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/rcu.h"
+#include "base/rcu_table.h"
+#include "base/slice.h"
+
+enum trie_kind { TRIE_LITERAL, TRIE_PLUS, TRIE_HASH, TRIE_ROOT };
+
+enum trie_flag {
+	TRIE_HAS_PLUS = 1 << 0, /* one of the children is '+' */
+	TRIE_HAS_HASH = 1 << 1, /* one of the children is '#' */
+	TRIE_DEAD = 1 << 2,	/* taken out; the memory goes when its readers have left */
+};
+
+struct trie_node {
+	struct rcu_table_node table; /* first member */
+	struct trie_node *parent;    /* of a dead node: the next dead one */
+	/* Written with the lock held, read by any thread. */
+	uint32_t children;
+	uint8_t flags;
+	/* Frozen. */
+	uint8_t kind;
+	uint16_t name_len;
+};
+
+struct trie_type {
+	size_t name_offset; /* of the level's name in the whole object */
+	size_t node_bytes;  /* of the object without its name: at least name_offset */
+	enum memory_class memory_class;
+	/*
+	 * With the lock held: nothing is below the node. Does its user need it? If not, he must make
+	 * sure at the same time that nobody can begin to, and the node goes.
+	 */
+	bool (*retire_locked)(struct trie_node *node);
+	/* With the lock held, after a node has come or gone; NULL: not wanted. */
+	void (*on_link_locked)(struct trie_node *node);
+	void (*on_unlink_locked)(struct trie_node *node);
+	/* When the last reader has left, just before the memory goes; NULL: not wanted. */
+	void (*fini)(struct trie_node *node);
+};
+
+struct topic_trie {
+	struct rcu_table table;
+	const struct trie_type *type;
+	struct trie_node *root;	       /* never goes, is not in the table, has no name */
+	uint64_t plus_hash, hash_hash; /* trie_level_hash() of the two wildcards */
+
+	pthread_mutex_t lock __attribute__((aligned(64)));
+	/* Dead nodes: those that wait for their grace period, and those that came meanwhile. */
+	struct trie_node *dying, *dead;
+	struct rcu_head grace;
+	bool is_grace_running;
+};
+
+enum err topic_trie_init(struct topic_trie *trie, const struct trie_type *type) ERR_CHECKED;
+/* No readers and no writers any more. Frees all nodes. Waits for what was deferred. */
+void topic_trie_fini(struct topic_trie *trie);
+
+void topic_trie_lock(struct topic_trie *trie);
+void topic_trie_unlock(struct topic_trie *trie);
+
+static inline uint64_t trie_level_hash(struct slice level)
+{
+	return hash_bytes(level.data, level.len);
+}
+
+/* Of the whole path down to the child: so it is known before the parent has been looked up. */
+static inline uint64_t trie_child_hash(uint64_t parent_order, uint64_t level_hash)
+{
+	uint64_t x = (parent_order ^ level_hash) * 0x9e3779b97f4a7c15u;
+
+	return x ^ x >> 32;
+}
+
+static inline struct slice trie_node_name(const struct trie_type *type,
+					  const struct trie_node *node)
+{
+	return slice_of((const uint8_t *)node + type->name_offset, node->name_len);
+}
+
+/* The child of this kind and name, or NULL. */
+struct trie_node *topic_trie_child(const struct topic_trie *trie, const struct trie_node *parent,
+				   enum trie_kind kind, struct slice level, uint64_t level_hash);
+
+/* The wildcard children. Look at parent's flags first. */
+struct trie_node *topic_trie_plus(const struct topic_trie *trie, const struct trie_node *parent);
+struct trie_node *topic_trie_hash(const struct topic_trie *trie, const struct trie_node *parent);
+
+/* The node of exactly this filter, or NULL. */
+struct trie_node *topic_trie_find(const struct topic_trie *trie, struct slice filter);
+
+/*
+ * The node of this filter, made with all that is missing above it, and with the lock held
+ * attach_locked(node, context), so that it is needed before anyone can find it useless. A valid
+ * filter: one level or more. Takes its own read section.
+ */
+enum err topic_trie_make(struct topic_trie *trie, struct slice filter,
+			 void (*attach_locked)(struct trie_node *node, void *context),
+			 void *context) ERR_CHECKED;
+
+/* Takes out the node and what is above it, as far as it is not needed any more. */
+void topic_trie_prune_locked(struct topic_trie *trie, struct trie_node *node);
+
+/* Writes the filter if it fits, and returns its length. The node must be alive (lock, or in use). */
+size_t topic_trie_path(const struct trie_type *type, const struct trie_node *node, uint8_t *out,
+		       size_t cap);
+
+/* For walks over all nodes in no order: the first behind this order (0: all), or NULL. */
+static inline struct trie_node *topic_trie_after(const struct topic_trie *trie, uint64_t order)
+{
+	return (struct trie_node *)(void *)rcu_table_after(&trie->table, order);
+}
+
+/* Checks the invariants of topic_trie.c; stops on a fault. is_needed: as the user sees the node. */
+void topic_trie_audit_locked(const struct topic_trie *trie,
+			     bool (*is_needed)(const struct trie_node *node));
+
+#endif
