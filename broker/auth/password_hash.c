@@ -60,14 +60,11 @@ static enum err parse_salt_and_hash(struct slice rest, enum base64_padding paddi
 				    struct password_hash *out, struct err_detail *detail)
 {
 	struct slice salt_text = next_field(&rest);
-	struct slice hash_text = next_field(&rest);
 	int salt_len = base64_decode(salt_text, padding, out->salt, sizeof out->salt);
-	int hash_len = base64_decode(hash_text, padding, out->hash, sizeof out->hash);
+	int hash_len = base64_decode(rest, padding, out->hash, sizeof out->hash);
 
-	if (hash_text.len == 0)
+	if (rest.len == 0)
 		return err_set(detail, ERR_INVALID, "the password hash ends too early");
-	if (rest.len != 0)
-		return err_set(detail, ERR_INVALID, "there is more after the password hash");
 	if (salt_len <= 0)
 		return err_set(detail, ERR_INVALID,
 			       "the salt of the password hash is not Base64 of 1 to %d bytes",
