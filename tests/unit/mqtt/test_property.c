@@ -128,7 +128,7 @@ static void a_set_knows_what_was_there(void **state)
 static void variable_byte_integers_are_the_shortest_in_both_directions(void **state)
 {
 	static const struct {
-		uint32_t value = 0;
+		uint32_t value;
 		const char *bytes;
 	} rows[] = {
 		{0, "00"},
