@@ -97,6 +97,7 @@ endfunction()
 function(nightjar_fuzz_targets)
 	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
 	nightjar_libraries_up_to(server libraries)
+	add_custom_target(fuzzers)
 	foreach(source IN LISTS sources)
 		get_filename_component(name ${source} NAME_WE)
 		string(REGEX REPLACE "^fuzz_" "" name ${name})
@@ -110,24 +111,26 @@ function(nightjar_fuzz_targets)
 			add_executable(fuzz_${name} ${source})
 			target_link_libraries(fuzz_${name} PRIVATE ${libraries})
 			target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+			add_dependencies(fuzzers fuzz_${name})
 		endif()
 	endforeach()
 endfunction()
 
 # Programs that put load on a running broker, or talk to it with other people's clients. They share
 # no code with the broker, except bench_*.c, which time parts of it.
-#   tests/stress/wire.c           the small client that the others use
+#   tests/stress/{wire,crowd}.c   a small client, and many of them, for the others
 #   tests/{stress,bench}/*.c      one program each
 #   tests/integration/lib_*.c     one program each, with libmosquitto
 function(nightjar_load_programs)
 	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/stress/*.c
 		${CMAKE_SOURCE_DIR}/tests/bench/*.c ${CMAKE_SOURCE_DIR}/tests/integration/lib_*.c)
-	list(FILTER sources EXCLUDE REGEX "/stress/wire\\.c$")
+	list(FILTER sources EXCLUDE REGEX "/stress/(wire|crowd)\\.c$")
 	if(NOT sources)
 		return()
 	endif()
 	pkg_check_modules(MOSQUITTO REQUIRED IMPORTED_TARGET libmosquitto)
-	add_library(nj_test_wire STATIC ${CMAKE_SOURCE_DIR}/tests/stress/wire.c)
+	add_library(nj_test_wire STATIC ${CMAKE_SOURCE_DIR}/tests/stress/wire.c
+		${CMAKE_SOURCE_DIR}/tests/stress/crowd.c)
 	target_include_directories(nj_test_wire PUBLIC ${CMAKE_SOURCE_DIR}/tests)
 	nightjar_libraries_up_to(server libraries)
 	foreach(source IN LISTS sources)
