@@ -162,8 +162,8 @@ static uint16_t u16_read(const uint8_t *bytes)
 	return (uint16_t)(bytes[0] << 8 | bytes[1]);
 }
 
-bool wire_read_publish(
-	const struct wire *wire, const struct wire_packet *packet, struct wire_publish *out_publish)
+bool wire_read_publish(const struct wire *wire, const struct wire_packet *packet,
+		       struct wire_publish *out_publish)
 {
 	struct wire_publish *pub = out_publish;
 	size_t at = 2;

@@ -92,7 +92,7 @@ int wire_next(struct wire *wire, struct wire_packet *out_packet);
 
 /* Returns false when the body is no PUBLISH of this version. */
 bool wire_read_publish(const struct wire *wire, const struct wire_packet *packet,
-	struct wire_publish *out_publish);
+		       struct wire_publish *out_publish);
 
 /* The Packet Identifier that an acknowledgement starts with; 0 when it is too short. */
 uint16_t wire_packet_id(const struct wire_packet *packet);
