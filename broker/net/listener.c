@@ -157,6 +157,7 @@ static void on_acceptable(uv_poll_t *handle, int status, int events)
 	struct listener_poll *poll = handle->data;
 
 	(void)events;
+	worker_turn_begin(worker_current);
 	if (status < 0)
 		return;
 	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
