@@ -91,11 +91,14 @@ static void properties_that_are_all_forwarded_are_a_view(void **state)
 {
 	struct publish_packet packet =
 		good(0x30, "0001 'a' 0c 26 0001 'k' 0001 'v' 03 0002 'ct' 'x'", MQTT_V5);
+	uint8_t forwarded[12];
 
 	(void)state;
 	assert_true(packet.forward.is_run);
-	assert_int_equal(packet.forward.len, 12);
+	assert_int_equal(packet.forward.len, sizeof forwarded);
 	assert_ptr_equal(packet.forward.source.data, packet.properties.data);
+	assert_int_equal(forward_properties_copy(&packet.forward, forwarded), sizeof forwarded);
+	assert_memory_equal(forwarded, packet.properties.data, sizeof forwarded);
 }
 
 static void forwarded_properties_behind_an_alias_are_still_one_view(void **state)
@@ -225,6 +228,8 @@ static void what_is_encoded_is_decoded_again(void **state)
 	publish.forward_properties =
 		slice_of(forward,
 			 user_property_encode(forward, SLICE_LITERAL("k"), SLICE_LITERAL("v")));
+	assert_int_equal(publish.forward_properties.len,
+			 user_property_encoded_size(SLICE_LITERAL("k"), SLICE_LITERAL("v")));
 	frame = frame_of(encoded(&publish), MQTT_V5);
 	assert_int_equal(publish_decode_from_server(&frame, MQTT_V5, &packet, &error), DECODE_DONE);
 	assert_slice(packet.topic, "plant/line1");
@@ -242,6 +247,7 @@ static void what_is_encoded_is_decoded_again(void **state)
 	assert_int_equal(publish_decode(&frame, MQTT_V311, &packet, &error), DECODE_DONE);
 	assert_slice(packet.topic, "plant/line1");
 	assert_slice(packet.payload, "21.5");
+	assert_int_equal(frame.body.len, 2 + 11 + 2 + 4);
 }
 
 static void the_topic_is_left_out_for_a_known_alias_in_version_5_only(void **state)
