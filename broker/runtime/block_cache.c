@@ -81,8 +81,8 @@ size_t block_cache_bytes(const struct block_cache *cache)
 {
 	size_t bytes = 0;
 
-	for (unsigned class = 0; class < CLASSES; class++)
-		bytes += (size_t)cache->list[class].count * class_size[class];
+	for (unsigned i = 0; i < CLASSES; i++)
+		bytes += (size_t)cache->list[i].count * class_size[i];
 	return bytes;
 }
 
@@ -90,8 +90,8 @@ static void block_cache_on_trim(struct timer *timer)
 {
 	struct block_cache *cache = TIMER_OWNER(timer, struct block_cache, trim);
 
-	for (unsigned class = 0; class < CLASSES; class++)
-		block_list_trim(&cache->list[class], class_size[class]);
+	for (unsigned i = 0; i < CLASSES; i++)
+		block_list_trim(&cache->list[i], class_size[i]);
 	/* An idle worker's cache is empty after the second time; then nothing wakes it. */
 	if (block_cache_bytes(cache) > 0)
 		timer_arm_in(&cache->owner->wheel, timer, BLOCK_TRIM_MS);
@@ -116,9 +116,9 @@ void block_cache_destroy(struct block_cache **cache)
 	if (!c)
 		return;
 	timer_disarm(&c->owner->wheel, &c->trim);
-	for (unsigned class = 0; class < CLASSES; class++) {
-		c->list[class].unused = c->list[class].count;
-		block_list_trim(&c->list[class], class_size[class]);
+	for (unsigned i = 0; i < CLASSES; i++) {
+		c->list[i].unused = c->list[i].count;
+		block_list_trim(&c->list[i], class_size[i]);
 	}
 	free(c);
 }

@@ -17,7 +17,7 @@
 struct worker;
 struct block_cache;
 
-#define BLOCK_SIZE_MAX 2048	       /* larger ones are left to malloc */
+#define BLOCK_SIZE_MAX 2048		   /* larger ones are left to malloc */
 #define BLOCK_CLASS_BYTES_MAX (256 * 1024) /* kept per size */
 #define BLOCK_TRIM_MS 3000
 

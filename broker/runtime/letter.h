@@ -47,11 +47,11 @@ struct letter_type {
 struct letter {
 	struct letter_node node;
 	const struct letter_type *type;
-	uint32_t size;	  /* of the whole block, for the cache */
-	uint16_t home;	  /* WORKER_NONE: foreign */
+	uint32_t size; /* of the whole block, for the cache */
+	uint16_t home; /* WORKER_NONE: foreign */
 	uint16_t target;
 	bool returning;
-	bool wake_home;	  /* set by letter_create() from the type; a sender may change it */
+	bool wake_home; /* set by letter_create() from the type; a sender may change it */
 };
 
 /* size: of the struct that starts with struct letter. Zeroed behind the header. Never NULL: the

@@ -26,6 +26,9 @@
 
 static uint64_t homeless_number; /* atomic: of messages made outside of workers */
 
+/* Touched once per connection. */
+static uint64_t origins_made;
+
 struct origin *origin_create(uint16_t listener, struct slice client_id, bool has_username,
 			     struct slice username)
 {
@@ -34,6 +37,7 @@ struct origin *origin_create(uint16_t listener, struct slice client_id, bool has
 	if (!origin)
 		return NULL;
 	BUG_ON(client_id.len > UINT16_MAX || username.len > UINT16_MAX);
+	origin->number = __atomic_add_fetch(&origins_made, 1, __ATOMIC_RELAXED);
 	origin->uses = 1;
 	origin->listener = listener;
 	origin->client_id_len = (uint16_t)client_id.len;
@@ -106,8 +110,8 @@ static void message_fill(struct message *m, const struct message_content *conten
 
 struct message *message_create(struct worker *me, const struct message_content *content)
 {
-	size_t size = message_size(content->topic.len, content->payload.len,
-				   content->properties_len);
+	size_t size =
+		message_size(content->topic.len, content->payload.len, content->properties_len);
 	struct message *m;
 
 	BUG_ON(content->topic.len > UINT16_MAX || content->payload.len > UINT32_MAX);

@@ -29,13 +29,13 @@ struct worker;
 /* Who published. Owner: the home worker of the messages that point here; frozen after create, so
  * other threads may read it as long as they hold a message. */
 struct origin {
-	uint64_t number;	/* unique in this process: tells two origins apart when one is gone */
-	uint32_t uses;		/* home worker only */
-	uint16_t listener;	/* index of the listener in the configuration */
+	uint64_t number;   /* unique in this process: tells two origins apart when one is gone */
+	uint32_t uses;	   /* home worker only */
+	uint16_t listener; /* index of the listener in the configuration */
 	uint16_t client_id_len;
 	uint16_t username_len;
 	bool has_username;
-	uint8_t text[];		/* client id, then user name */
+	uint8_t text[]; /* client id, then user name */
 };
 
 struct origin *origin_create(uint16_t listener, struct slice client_id, bool has_username,
@@ -54,7 +54,7 @@ static inline struct slice origin_username(const struct origin *origin)
 }
 
 enum message_flag {
-	MESSAGE_RETAIN = 1 << 0,	 /* the publisher set RETAIN */
+	MESSAGE_RETAIN = 1 << 0,	  /* the publisher set RETAIN */
 	MESSAGE_PAYLOAD_IS_TEXT = 1 << 1, /* Payload Format Indicator 1 */
 };
 
@@ -65,23 +65,23 @@ struct message {
 	uint32_t shared_refs;
 	union {
 		struct letter_node home_node; /* the way home */
-		struct rcu_head deferred;    /* a retained message waiting for its readers */
+		struct rcu_head deferred;     /* a retained message waiting for its readers */
 	};
 
 	/* Frozen after message_create(). */
-	uint64_t number;	/* 64 bits, unique in this process: worker in the upper 16 */
-	uint64_t arrived_ms;	/* clock_now_ms() */
-	uint64_t expires_ms;	/* clock_now_ms() at which it expires; 0: never */
-	uint64_t topic_hash;	/* hash_bytes(topic) */
-	uint64_t origin_handle; /* handle_t of the publishing session; 0: none */
-	struct origin *origin;	/* NULL: the broker itself */
+	uint64_t number;	   /* 64 bits, unique in this process: worker in the upper 16 */
+	uint64_t arrived_ms;	   /* clock_now_ms() */
+	uint64_t expires_ms;	   /* clock_now_ms() at which it expires; 0: never */
+	uint64_t topic_hash;	   /* hash_bytes(topic) */
+	uint64_t origin_handle;	   /* handle_t of the publishing session; 0: none */
+	struct origin *origin;	   /* NULL: the broker itself */
 	uint64_t retained_version; /* set by retained_set() before anybody else sees it */
 	uint32_t payload_len;
 	uint32_t properties_len;
 	uint16_t topic_len;
-	uint16_t home;		/* WORKER_NONE: none */
-	uint8_t qos;		/* as published */
-	uint8_t flags;		/* enum message_flag */
+	uint16_t home; /* WORKER_NONE: none */
+	uint8_t qos;   /* as published */
+	uint8_t flags; /* enum message_flag */
 	uint8_t bytes[];
 };
 
@@ -104,7 +104,7 @@ static inline struct slice message_properties(const struct message *m)
  * message_properties_room() when they have to be gathered (publish_forward_properties()). */
 struct message_content {
 	struct slice topic, payload, properties;
-	uint32_t properties_len; /* == properties.len, or the room to leave when properties.data is NULL */
+	uint32_t properties_len; /* of properties, or the room to leave when their data is NULL */
 	uint64_t topic_hash;
 	uint64_t expires_ms;
 	uint64_t origin_handle;

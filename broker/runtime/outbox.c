@@ -25,6 +25,8 @@ bool outboxes_create(struct worker *me)
 
 void outboxes_destroy(struct worker *me)
 {
+	/* A letter left here was made after the last turn, by what should have been stopped. */
+	DEBUG_BUG_ON(me->outboxes && outbox_has_own_letters(&me->outboxes[me->id]));
 	free(me->outboxes);
 	free(me->posted_to);
 	me->outboxes = NULL;

@@ -21,12 +21,10 @@ struct runtime *runtime_current(void)
 static enum err runtime_check(const struct runtime_settings *settings, struct err_detail *detail)
 {
 	if (settings->workers < 1 || settings->workers > WORKERS_MAX)
-		return err_set(detail, ERR_INVALID,
-			       "worker_threads is %u; allowed are 1 to %d", settings->workers,
-			       WORKERS_MAX);
+		return err_set(detail, ERR_INVALID, "worker_threads is %u; allowed are 1 to %d",
+			       settings->workers, WORKERS_MAX);
 	if (settings->mailbox_letters < 4)
-		return err_set(detail, ERR_INVALID,
-			       "mailbox_letters is %u; at least 4 are needed",
+		return err_set(detail, ERR_INVALID, "mailbox_letters is %u; at least 4 are needed",
 			       settings->mailbox_letters);
 	return ERR_NONE;
 }
@@ -173,10 +171,11 @@ enum err runtime_start(struct runtime *runtime, worker_hook on_start, struct err
 		return ERR_NONE;
 	started = runtime->started;
 	runtime_join(runtime);
-	return err_set(detail, ERR_IO,
-		       "Only %u of %u worker threads could be started: %s. Lower worker_threads, or "
-		       "raise the limit of threads (ulimit -u)",
-		       started, runtime->settings.workers, strerror(failed));
+	return err_set(
+		detail, ERR_IO,
+		"Only %u of %u worker threads could be started: %s. Lower worker_threads, or "
+		"raise the limit of threads (ulimit -u)",
+		started, runtime->settings.workers, strerror(failed));
 }
 
 void runtime_busy_add(struct runtime *runtime, unsigned n)

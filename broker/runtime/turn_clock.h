@@ -14,11 +14,11 @@
 #define TURN_SLOW_MS 10
 
 enum turn_stage {
-	TURN_EVENTS,  /* callbacks of sockets and of the pool */
+	TURN_EVENTS, /* callbacks of sockets and of the pool */
 	TURN_TIMERS,
 	TURN_LETTERS, /* letters, and those who waited for credit */
 	TURN_TASKS,
-	TURN_FLUSH,   /* reap and flush hooks */
+	TURN_FLUSH, /* reap and flush hooks */
 	TURN_POST,
 	TURN_STAGES
 };

@@ -241,6 +241,7 @@ static enum err worker_init_loop(struct worker *me, struct err_detail *detail)
 	uv_check_init(&me->loop, &me->check);
 	uv_idle_init(&me->loop, &me->idle);
 	uv_timer_init(&me->loop, &me->wheel_timer);
+	me->loop.data = me;
 	me->prepare.data = me->check.data = me->wheel_timer.data = me->wake.data = me;
 	uv_prepare_start(&me->prepare, on_turn_end);
 	uv_check_start(&me->check, on_poll_end);

@@ -52,50 +52,60 @@ struct task {
 typedef void (*worker_hook)(struct worker *me);
 
 /* Per-worker state of the folders above, so that each finds its own without a look-up. */
-enum worker_slot { WORKER_SLOT_NET, WORKER_SLOT_ROUTE, WORKER_SLOT_SESSION, WORKER_SLOT_STORE,
-		   WORKER_SLOT_AUTH, WORKER_SLOT_HTTP, WORKER_SLOT_SERVER, WORKER_SLOTS };
+enum worker_slot {
+	WORKER_SLOT_NET,
+	WORKER_SLOT_ROUTE,
+	WORKER_SLOT_SESSION,
+	WORKER_SLOT_STORE,
+	WORKER_SLOT_AUTH,
+	WORKER_SLOT_HTTP,
+	WORKER_SLOT_SERVER,
+	WORKER_SLOTS
+};
 
 struct worker {
 	uint16_t id;
 	bool stopping;
 	struct runtime *runtime;
-	uv_loop_t loop;
-	uint64_t now_ms;	     /* clock_now_ms() at the beginning of this turn's events */
-	uint64_t turn;		     /* number of this turn */
-	bool is_in_turn;	     /* now_ms is of this turn */
-	struct timer_wheel wheel;    /* arm timers with timer_arm_in(&me->wheel, ...) */
+	uv_loop_t loop;		  /* its data is this worker */
+	uint64_t now_ms;	  /* clock_now_ms() at the beginning of this turn's events */
+	uint64_t turn;		  /* number of this turn */
+	bool is_in_turn;	  /* now_ms is of this turn */
+	struct timer_wheel wheel; /* arm timers with timer_arm_in(&me->wheel, ...) */
 	struct counters *counters;
 	void *slot[WORKER_SLOTS];
-	struct block_cache *blocks;  /* messages and letters */
+	struct block_cache *blocks; /* messages and letters */
 	uint64_t next_message_number;
 
 	worker_hook reap[WORKER_HOOKS_MAX], flush[WORKER_HOOKS_MAX];
 	unsigned reaps, flushes;
 
 	/* runtime's own */
-	bool wants_no_sleep;	     /* a hook asked for a turn at once */
-	bool is_idle_active;	     /* the idle handle runs, so the loop does not sleep */
-	bool is_counted_quiet;	     /* runtime_stop(): has nothing left to do */
+	bool wants_no_sleep;   /* a hook asked for a turn at once */
+	bool is_idle_active;   /* the idle handle runs, so the loop does not sleep */
+	bool is_counted_quiet; /* runtime_stop(): has nothing left to do */
 	struct task *tasks, **tasks_tail;
 	unsigned task_count;
-	struct mailbox *mailbox;
-	struct outbox *outboxes;     /* one per worker; the own one is the list of letters to oneself */
-	uint16_t *posted_to;	     /* the outboxes that hold something */
+	struct outbox *outboxes; /* one per worker; the own one is the list of letters to oneself */
+	uint16_t *posted_to;	 /* the outboxes that hold something */
 	unsigned posted_to_count;
 	struct credit_waiter *credit_waiters, **credit_waiters_tail;
 	unsigned credit_waiter_count;
 	unsigned credit_waiters_to_try; /* a letter came home: so many may look again */
-	uint64_t letters_out;	     /* own letters that have not come home */
-	unsigned foreign_done;	     /* foreign letters returned in this turn */
+	uint64_t letters_out;		/* own letters that have not come home */
+	unsigned foreign_done;		/* foreign letters returned in this turn */
 	unsigned pool_pending;
-	uint64_t wheel_due_ms;	     /* when wheel_timer fires; UINT64_MAX: not started */
+	uint64_t wheel_due_ms; /* when wheel_timer fires; UINT64_MAX: not started */
 	struct turn_clock turn_clock;
 	uv_prepare_t prepare;
 	uv_check_t check;
 	uv_idle_t idle;
 	uv_timer_t wheel_timer;
-	uv_async_t wake;
 	pthread_t thread;
+
+	/* Any thread, on cache lines of their own: what is needed to post to this worker. */
+	struct mailbox *mailbox __attribute__((aligned(64))); /* frozen after create */
+	uv_async_t wake;
 };
 
 extern __thread struct worker *worker_current; /* NULL outside of workers */

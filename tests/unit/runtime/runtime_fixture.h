@@ -45,7 +45,10 @@ struct latch {
 	long left;
 };
 
-#define LATCH(n) {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, (n)}
+#define LATCH(n)                                                                                   \
+	{                                                                                          \
+		PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, (n)                           \
+	}
 
 static inline void latch_reset(struct latch *latch, long left)
 {
@@ -85,8 +88,9 @@ static inline void start_nothing(struct worker *me)
 
 static inline struct runtime *runtime_make(unsigned workers, unsigned mailbox_letters)
 {
-	struct runtime_settings settings = {
-		.workers = workers, .mailbox_letters = mailbox_letters, .pool_threads = 3};
+	struct runtime_settings settings = {.workers = workers,
+					    .mailbox_letters = mailbox_letters,
+					    .pool_threads = 3};
 	struct err_detail detail;
 	struct runtime *runtime = NULL;
 
@@ -125,8 +129,9 @@ static inline void job_on_arrive(struct worker *me, struct letter *letter)
 	letter_return(me, letter);
 }
 
-static const struct letter_type job_type = {
-	.name = "job", .on_arrive = job_on_arrive, .on_return = letter_destroy};
+static const struct letter_type job_type = {.name = "job",
+					    .on_arrive = job_on_arrive,
+					    .on_return = letter_destroy};
 
 static inline void run_on(struct worker *target, void (*run)(struct worker *, void *),
 			  void *context)

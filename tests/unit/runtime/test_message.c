@@ -125,7 +125,8 @@ static void an_origin_lives_as_long_as_its_messages(void **unused)
 {
 	struct runtime *runtime = runtime_make(1, 4);
 	struct worker *home = runtime_worker(runtime, 0);
-	struct origin *origin = origin_create(3, SLICE_LITERAL("client"), true, SLICE_LITERAL("me"));
+	struct origin *origin =
+		origin_create(3, SLICE_LITERAL("client"), true, SLICE_LITERAL("me"));
 	struct message_content content = content_of("t", "p");
 	struct message *m;
 
@@ -234,8 +235,9 @@ static void wander_on_arrive(struct worker *me, struct letter *l)
 	letter_return(me, l);
 }
 
-static const struct letter_type wander_type = {
-	.name = "wander", .on_arrive = wander_on_arrive, .on_return = letter_destroy};
+static const struct letter_type wander_type = {.name = "wander",
+					       .on_arrive = wander_on_arrive,
+					       .on_return = letter_destroy};
 
 static bool wander_make(struct worker *me, struct task *task)
 {

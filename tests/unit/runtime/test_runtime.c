@@ -49,8 +49,9 @@ static void hop_on_return(struct worker *home, struct letter *letter)
 	letter_destroy(home, letter);
 }
 
-static const struct letter_type hop_type = {
-	.name = "hop", .on_arrive = hop_on_arrive, .on_return = hop_on_return};
+static const struct letter_type hop_type = {.name = "hop",
+					    .on_arrive = hop_on_arrive,
+					    .on_return = hop_on_return};
 
 static void hop_pool_run(struct pool_work *work)
 {

@@ -209,8 +209,9 @@ static void endless_on_return(struct worker *home, struct letter *letter)
 		letter_post(home, home->id, letter);
 }
 
-static const struct letter_type endless_type = {
-	.name = "endless", .on_arrive = letter_return, .on_return = endless_on_return};
+static const struct letter_type endless_type = {.name = "endless",
+						.on_arrive = letter_return,
+						.on_return = endless_on_return};
 
 static void endless_on_close(uv_handle_t *handle)
 {
