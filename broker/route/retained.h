@@ -55,8 +55,8 @@ struct message *retained_cursor_next(struct worker *me, struct retained_cursor *
 uint64_t retained_count(const struct retained *retained);
 uint64_t retained_bytes(const struct retained *retained);
 /* Removes expired messages, looking at no more than budget nodes a call, going round; from worker 0's
- * timer, only while there are messages with an expiry. */
-void retained_expire_slice(struct worker *me, struct retained *retained, unsigned budget);
+ * timer, only while there are messages with an expiry. Returns false at the end of a round. */
+bool retained_expire_slice(struct worker *me, struct retained *retained, unsigned budget);
 uint64_t retained_expiring_count(const struct retained *retained);
 void retained_audit(struct retained *retained);
 

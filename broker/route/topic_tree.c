@@ -77,8 +77,9 @@ static bool node_has_subscribers(const struct trie_node *trie_node)
 }
 
 /* A list begins with the lock held, so that this stays true until it is let go. */
-static bool node_retire_locked(struct trie_node *node)
+static bool node_retire_locked(struct topic_trie *trie, struct trie_node *node)
 {
+	(void)trie;
 	return !node_has_subscribers(node);
 }
 

@@ -288,12 +288,12 @@ static void node_link_locked(struct topic_trie *trie, struct trie_node *parent,
 			     struct trie_node *node)
 {
 	node->parent = parent;
+	if (trie->type->on_link_locked)
+		trie->type->on_link_locked(trie, node);
 	rcu_table_insert(&trie->table, &node->table);
 	__atomic_store_n(&parent->children, parent->children + 1, __ATOMIC_RELEASE);
 	__atomic_store_n(&parent->flags, parent->flags | flag_of_kind(node->kind),
 			 __ATOMIC_RELEASE);
-	if (trie->type->on_link_locked)
-		trie->type->on_link_locked(node);
 }
 
 /* Hangs up the chain below node; those that others have made meanwhile stay in *chain. */
@@ -361,11 +361,12 @@ static void node_unlink_locked(struct topic_trie *trie, struct trie_node *node)
 	struct trie_node *parent = node->parent;
 
 	rcu_table_remove(&trie->table, &node->table);
-	__atomic_store_n(&parent->children, parent->children - 1, __ATOMIC_RELAXED);
+	/* Sequentially consistent, for users that keep a node by a count: see retained.c. */
+	__atomic_store_n(&parent->children, parent->children - 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&parent->flags, parent->flags & (uint8_t)~flag_of_kind(node->kind),
 			 __ATOMIC_RELAXED);
 	if (trie->type->on_unlink_locked)
-		trie->type->on_unlink_locked(node);
+		trie->type->on_unlink_locked(trie, node);
 	__atomic_store_n(&node->flags, node->flags | TRIE_DEAD, __ATOMIC_RELAXED);
 	__atomic_store_n(&node->parent, trie->dead, __ATOMIC_RELAXED);
 	trie->dead = node;
@@ -374,7 +375,7 @@ static void node_unlink_locked(struct topic_trie *trie, struct trie_node *node)
 void topic_trie_prune_locked(struct topic_trie *trie, struct trie_node *node)
 {
 	while (node != trie->root && node->children == 0 && !(node->flags & TRIE_DEAD) &&
-	       trie->type->retire_locked(node)) {
+	       trie->type->retire_locked(trie, node)) {
 		struct trie_node *parent = node->parent;
 
 		node_unlink_locked(trie, node);

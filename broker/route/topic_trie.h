@@ -41,6 +41,8 @@ struct trie_node {
 	uint16_t name_len;
 };
 
+struct topic_trie;
+
 struct trie_type {
 	size_t name_offset; /* of the level's name in the whole object */
 	size_t node_bytes;  /* of the object without its name: at least name_offset */
@@ -49,10 +51,11 @@ struct trie_type {
 	 * With the lock held: nothing is below the node. Does its user need it? If not, he must make
 	 * sure at the same time that nobody can begin to, and the node goes.
 	 */
-	bool (*retire_locked)(struct trie_node *node);
-	/* With the lock held, after a node has come or gone; NULL: not wanted. */
-	void (*on_link_locked)(struct trie_node *node);
-	void (*on_unlink_locked)(struct trie_node *node);
+	bool (*retire_locked)(struct topic_trie *trie, struct trie_node *node);
+	/* With the lock held, just before a node can be found, and when it cannot any more; its
+	 * parent is set. NULL: not wanted. */
+	void (*on_link_locked)(struct topic_trie *trie, struct trie_node *node);
+	void (*on_unlink_locked)(struct topic_trie *trie, struct trie_node *node);
 	/* When the last reader has left, just before the memory goes; NULL: not wanted. */
 	void (*fini)(struct trie_node *node);
 };

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * retained_cursor.c - all retained messages that match a filter, in slices.
+ *
+ * The cursor goes through the tree depth first and keeps nothing but the node it stands at. The
+ * depth says which level of the filter is concerned there, and that says how to go on:
+ *
+ *	filter      site / + / temp / #
+ *	depth     0  1     2   3      4 and deeper
+ *	          |  |     |   |      every child in turn
+ *	          |  |     |   the one child of this name
+ *	          |  |     every child in turn
+ *	          |  the one child of this name
+ *	          the root
+ *
+ * One pin keeps the node, and thereby its parents, where they are; it moves along. New topics are
+ * put at the front of their list of siblings, so that nothing is seen twice.
+ */
+#include <stdlib.h>
+
+#include "base/bug.h"
+#include "mqtt/topic.h"
+#include "route/retained_tree.h"
+
+#define NO_HASH SIZE_MAX
+
+struct retained_cursor {
+	struct retained *retained;
+	struct retained_node *at; /* pinned; NULL: at the end */
+	size_t depth;		  /* of at; the root's is 0 */
+	size_t level_count;
+	size_t hash_level; /* index of '#' in levels; NO_HASH */
+	struct slice *levels;
+	uint8_t filter[];
+};
+
+enum err retained_cursor_create(struct retained *retained, struct slice filter,
+				struct retained_cursor **out)
+{
+	struct retained_cursor *cursor = malloc(sizeof *cursor + filter.len);
+	struct topic_levels levels;
+	size_t count = topic_levels_count(filter);
+
+	*out = NULL;
+	if (!cursor)
+		return ERR_NOMEM;
+	*cursor = (struct retained_cursor){
+		.retained = retained,
+		.level_count = count,
+		.hash_level = NO_HASH,
+		.levels = malloc(count * sizeof *cursor->levels),
+	};
+	if (!cursor->levels) {
+		free(cursor);
+		return ERR_NOMEM;
+	}
+	memcpy(cursor->filter, filter.data, filter.len);
+	levels = topic_levels_of(slice_of(cursor->filter, filter.len));
+	for (size_t i = 0; topic_levels_next(&levels, &cursor->levels[i]); i++)
+		if (slice_equal_string(cursor->levels[i], "#"))
+			cursor->hash_level = i;
+	/* The root is never taken out; its pin only makes it like the others. */
+	cursor->at = retained_node_of(retained->trie.root);
+	__atomic_add_fetch(&cursor->at->pins, 1, __ATOMIC_SEQ_CST);
+	*out = cursor;
+	return ERR_NONE;
+}
+
+/* Inside a section. */
+static void cursor_move(struct retained_cursor *cursor, struct retained_node *node, size_t depth)
+{
+	struct retained_node *left = cursor->at;
+
+	cursor->at = node;
+	cursor->depth = depth;
+	if (left->trie.kind == TRIE_ROOT)
+		__atomic_sub_fetch(&left->pins, 1, __ATOMIC_SEQ_CST);
+	else
+		retained_unpin(cursor->retained, left);
+}
+
+void retained_cursor_destroy(struct retained_cursor **cursor)
+{
+	if (!*cursor)
+		return;
+	rcu_read_section_begin();
+	if ((*cursor)->at)
+		cursor_move(*cursor, NULL, 0);
+	rcu_read_section_end();
+	free((*cursor)->levels);
+	free(*cursor);
+	*cursor = NULL;
+}
+
+/* Do nodes of this depth (1 or more) come one after the other, or is there the one of its name? */
+static bool depth_is_listed(const struct retained_cursor *cursor, size_t depth)
+{
+	return depth > cursor->hash_level ||
+	       slice_equal_string(cursor->levels[depth - 1], "#") ||
+	       slice_equal_string(cursor->levels[depth - 1], "+");
+}
+
+/* The first of this and the siblings behind it that may be visited, pinned. */
+static struct retained_node *pin_first(struct retained_cursor *cursor, struct retained_node *node,
+				       size_t depth)
+{
+	for (; node; node = rcu_load(node->sibling)) {
+		struct slice name = trie_node_name(cursor->retained->trie.type, &node->trie);
+
+		/* A wildcard at the first level does not take '$' [MQTT-4.7.2-1]. */
+		if (depth == 1 && name.len > 0 && name.data[0] == '$')
+			continue;
+		if (retained_pin(cursor->retained, node))
+			return node;
+	}
+	return NULL;
+}
+
+static struct retained_node *pin_below(struct retained_cursor *cursor)
+{
+	size_t depth = cursor->depth + 1;
+	struct retained_node *child;
+
+	if (cursor->hash_level == NO_HASH && depth > cursor->level_count)
+		return NULL;
+	if (depth_is_listed(cursor, depth))
+		return pin_first(cursor, rcu_load(cursor->at->first_child), depth);
+	child = retained_node_of(topic_trie_child(&cursor->retained->trie, &cursor->at->trie,
+						  TRIE_LITERAL, cursor->levels[depth - 1],
+						  trie_level_hash(cursor->levels[depth - 1])));
+	return child && retained_pin(cursor->retained, child) ? child : NULL;
+}
+
+/* One step, depth first; to the end (at is NULL) when nothing is left. Inside a section. */
+static void cursor_step(struct retained_cursor *cursor)
+{
+	struct retained_node *next = pin_below(cursor), *from = cursor->at;
+	size_t depth = cursor->depth;
+
+	if (next) {
+		cursor_move(cursor, next, depth + 1);
+		return;
+	}
+	/* Parents are sure, because at is pinned until the move. */
+	for (; depth > 0; depth--, from = retained_node_of(from->trie.parent)) {
+		if (depth_is_listed(cursor, depth))
+			next = pin_first(cursor, rcu_load(from->sibling), depth);
+		if (next)
+			break;
+	}
+	cursor_move(cursor, next, depth);
+}
+
+static bool cursor_is_at_match(const struct retained_cursor *cursor)
+{
+	if (!cursor->at || cursor->depth == 0)
+		return false;
+	return cursor->hash_level == NO_HASH ? cursor->depth == cursor->level_count
+					     : cursor->depth >= cursor->hash_level;
+}
+
+struct message *retained_cursor_next(struct worker *me, struct retained_cursor *cursor,
+				     unsigned *budget, bool *out_more)
+{
+	struct message *message = NULL;
+
+	rcu_read_section_begin();
+	while (!message && cursor->at && *budget > 0) {
+		--*budget;
+		cursor_step(cursor);
+		if (!cursor_is_at_match(cursor))
+			continue;
+		message = retained_node_message(cursor->at);
+		if (message)
+			message_use(me, message);
+		else
+			retained_node_expire(me, cursor->retained, cursor->at);
+	}
+	rcu_read_section_end();
+	*out_more = cursor->at != NULL;
+	return message;
+}
