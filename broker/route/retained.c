@@ -250,8 +250,7 @@ static bool limits_allow(const struct retained *retained, const struct retained_
 			 const struct message *message)
 {
 	const struct message *old = node ? retained_node_message(node) : NULL;
-	uint64_t max_messages =
-		__atomic_load_n(&retained->settings.max_messages, __ATOMIC_RELAXED);
+	uint64_t max_messages = __atomic_load_n(&retained->settings.max_messages, __ATOMIC_RELAXED);
 	uint64_t max_bytes = __atomic_load_n(&retained->settings.max_bytes, __ATOMIC_RELAXED);
 
 	if (max_messages != 0 && !old && retained_count(retained) >= max_messages)
@@ -277,8 +276,7 @@ static void pin_locked(struct trie_node *node, void *context)
 static enum err set_at_new_node(struct retained *retained, struct message *message)
 {
 	struct retained_node *node;
-	enum err err =
-		topic_trie_make(&retained->trie, message_topic(message), pin_locked, &node);
+	enum err err = topic_trie_make(&retained->trie, message_topic(message), pin_locked, &node);
 
 	if (err != ERR_NONE)
 		return err;
@@ -295,8 +293,7 @@ static void retained_remove(struct retained *retained, struct message *message)
 
 	rcu_read_section_begin();
 	node = retained_find(retained, message_topic(message));
-	message->retained_version =
-		__atomic_load_n(&retained->version_floor, __ATOMIC_RELAXED);
+	message->retained_version = __atomic_load_n(&retained->version_floor, __ATOMIC_RELAXED);
 	if (node && node_install(retained, node, message))
 		node_prune(retained, node);
 	rcu_read_section_end();
@@ -362,8 +359,7 @@ static void replace_by_empty(struct worker *me, struct retained *retained,
 	message_drop(me, &empty);
 }
 
-void retained_node_expire(struct worker *me, struct retained *retained,
-			  struct retained_node *node)
+void retained_node_expire(struct worker *me, struct retained *retained, struct retained_node *node)
 {
 	struct message *message = message_load(node);
 
@@ -407,8 +403,7 @@ uint64_t retained_expiring_count(const struct retained *retained)
 
 static bool node_is_needed(const struct trie_node *trie_node)
 {
-	const struct retained_node *node =
-		(const struct retained_node *)(const void *)trie_node;
+	const struct retained_node *node = (const struct retained_node *)(const void *)trie_node;
 
 	return retained_is_set(node->message) || node->pins != 0;
 }
@@ -435,7 +430,7 @@ void retained_audit(struct retained *retained)
 	while ((at = topic_trie_after(&retained->trie, at ? at->table.order : 0))) {
 		const struct retained_node *node = retained_node_of(at);
 
-		children_audit(node);						/* R2 */
+		children_audit(node);							  /* R2 */
 		BUG_ON(node->message && node->message->retained_version > node->version); /* R3 */
 		if (!retained_is_set(node->message))
 			continue;

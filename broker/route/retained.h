@@ -22,7 +22,8 @@ struct retained_settings {
 	uint64_t max_bytes;    /* 0: no limit */
 };
 
-enum err retained_create(const struct retained_settings *settings, struct retained **out) ERR_CHECKED;
+enum err retained_create(const struct retained_settings *settings,
+			 struct retained **out) ERR_CHECKED;
 void retained_destroy(struct retained **retained);
 void retained_configure(struct retained *retained, const struct retained_settings *settings);
 

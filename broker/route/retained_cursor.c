@@ -95,8 +95,7 @@ void retained_cursor_destroy(struct retained_cursor **cursor)
 /* Do nodes of this depth (1 or more) come one after the other, or is there the one of its name? */
 static bool depth_is_listed(const struct retained_cursor *cursor, size_t depth)
 {
-	return depth > cursor->hash_level ||
-	       slice_equal_string(cursor->levels[depth - 1], "#") ||
+	return depth > cursor->hash_level || slice_equal_string(cursor->levels[depth - 1], "#") ||
 	       slice_equal_string(cursor->levels[depth - 1], "+");
 }
 

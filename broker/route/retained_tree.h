@@ -25,7 +25,7 @@ struct retained_node {
 };
 
 struct retained {
-	struct topic_trie trie; /* first member */
+	struct topic_trie trie;		   /* first member */
 	struct retained_settings settings; /* single fields, atomic */
 	uint64_t count, bytes, expiring;   /* atomic */
 	uint64_t version_floor; /* written with the lock held: no node that went gave out more */
