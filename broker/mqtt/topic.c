@@ -135,7 +135,7 @@ bool topic_filters_overlap(struct slice a, struct slice b)
 {
 	struct topic_levels levels_a = topic_levels_of(a);
 	struct topic_levels levels_b = topic_levels_of(b);
-	struct slice level_a, level_b;
+	struct slice level_a = SLICE_NONE, level_b = SLICE_NONE;
 	bool more_a, more_b;
 
 	if ((starts_with_wildcard(a) && starts_with_dollar(b)) ||
