@@ -37,7 +37,7 @@ static void on_poll_closed(uv_handle_t *handle)
 {
 	struct connection_poll *poll = handle->data;
 
-	net_worker_of(handle->loop->data)->polls_open--;
+	net_worker_of(TIMER_OWNER(handle->loop, struct worker, loop))->polls_open--;
 	free(poll);
 }
 
@@ -249,6 +249,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 	struct connection_poll *poll = handle->data;
 	struct connection *conn = poll->conn;
 
+	worker_turn_begin(worker_current);
 	if (!conn || connection_is_closing(conn))
 		return;
 	if (status < 0) {

@@ -345,6 +345,8 @@ static enum err resolve_tcp(struct listener *listener, struct err_detail *detail
 
 	snprintf(port, sizeof port, "%u", settings->port);
 	failed = getaddrinfo(settings->bind_address, port, &hints, &found);
+	if (failed == EAI_ADDRFAMILY && settings->is_optional)
+		return ERR_NONE;
 	if (failed)
 		return err_set(detail, ERR_INVALID, "Cannot find the address of the listener %s: %s.",
 			       listener->name, gai_strerror(failed));
@@ -390,7 +392,7 @@ static enum err open_addresses(struct listener *listener, struct err_detail *det
 		else if (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL)
 			return err;
 	}
-	return opened ? ERR_NONE : ERR_IO;
+	return opened || listener->settings.is_optional ? ERR_NONE : ERR_IO;
 }
 
 static void name_listener(struct listener *listener)
@@ -524,6 +526,15 @@ void listener_close(struct listener **listener_ref)
 const char *listener_name(const struct listener *listener)
 {
 	return listener->name;
+}
+
+bool listener_is_open(const struct listener *listener)
+{
+	for (unsigned i = 0; i < listener->address_count; i++) {
+		if (listener->addresses[i].fds && listener->addresses[i].fds[0] >= 0)
+			return true;
+	}
+	return false;
 }
 
 uint16_t listener_port(const struct listener *listener)

@@ -24,6 +24,7 @@ struct listener_settings {
 	bool tcp_nodelay;
 	int64_t max_connections;    /* -1: no limit */
 	uint16_t index;		    /* handed to on_accept */
+	bool is_optional; /* a machine without this address is no error: the listener stays shut */
 	/*
 	 * On a worker: a new connection, not blocking. Takes the descriptor. false: refused, and the
 	 * descriptor is closed by the caller.
@@ -44,6 +45,8 @@ void listener_close(struct listener **listener);
 
 /* "127.0.0.1:1883", "unix:/run/nightjar.sock", for log lines. */
 const char *listener_name(const struct listener *listener);
+/* false: is_optional, and this machine has no such address. */
+bool listener_is_open(const struct listener *listener);
 uint16_t listener_port(const struct listener *listener);
 
 /* Any thread: a connection accepted by this listener has ended. */

@@ -79,6 +79,11 @@ enum err route_worker_init(struct route *route, struct worker *worker)
 	return ERR_NONE;
 }
 
+void route_worker_stop(struct worker *me)
+{
+	spread_cancel_all(me);
+}
+
 void route_worker_fini(struct worker *worker)
 {
 	struct route_worker *mine = route_worker_of(worker);
@@ -120,6 +125,11 @@ void route_retire(struct worker *me, struct endpoint *endpoint)
 struct endpoint *route_find(struct worker *me, handle_t handle)
 {
 	return handle_find(&route_worker_of(me)->endpoints, handle);
+}
+
+struct endpoint *route_next_endpoint(struct worker *me, uint32_t *cursor)
+{
+	return handle_next(&route_worker_of(me)->endpoints, cursor);
 }
 
 enum err route_subscribe(struct worker *me, struct subscription *subscription, struct slice filter)

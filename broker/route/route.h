@@ -31,6 +31,8 @@ enum err route_create(const struct route_settings *settings, struct route **out)
 void route_destroy(struct route **route);
 enum err route_worker_init(struct route *route, struct worker *worker) ERR_CHECKED;
 void route_worker_fini(struct worker *worker);
+/* On a worker that stops: what goes in slices goes no further. */
+void route_worker_stop(struct worker *me);
 /* On a worker: settings that a reload may change. The last worker to run it decides for retained. */
 void route_configure(struct worker *me, const struct route_settings *settings);
 
@@ -42,6 +44,9 @@ enum err route_register(struct worker *me, struct endpoint *endpoint) ERR_CHECKE
 void route_retire(struct worker *me, struct endpoint *endpoint);
 /* NULL: it is gone. The handle must be one of this worker's. */
 struct endpoint *route_find(struct worker *me, handle_t handle);
+
+/* Walks over all endpoints of this worker: *cursor begins at 0. NULL: the end. */
+struct endpoint *route_next_endpoint(struct worker *me, uint32_t *cursor);
 
 enum subscription_flag {
 	SUBSCRIPTION_NO_LOCAL = 1 << 0,

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * broker.c - start and stop of everything, in an order that leaves no moment half open.
+ *
+ *	start: listeners -> users and rights -> less rights -> workers' state -> threads -> accept
+ *	stop:  no more accepts -> DISCONNECT to all -> connections gone -> sessions gone -> threads
+ */
+#include "server/broker.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/bug.h"
+#include "base/memory.h"
+#include "base/rcu.h"
+#include "server/privileges.h"
+#include "server/sys_topics.h"
+#include "session/client.h"
+
+/* How often, and how long, stopping looks whether all connections have gone. */
+#define STOP_TICK_MS 10
+#define STOP_TICKS_MAX 500
+
+/* Descriptors that the broker itself needs; the rest is for clients. */
+#define OWN_DESCRIPTORS_PER_WORKER 8u
+#define OWN_DESCRIPTORS 32u
+
+static int family_of(enum config_socket_domain domain)
+{
+	switch (domain) {
+	case CONFIG_DOMAIN_IPV4: return AF_INET;
+	case CONFIG_DOMAIN_IPV6: return AF_INET6;
+	case CONFIG_DOMAIN_ANY: break;
+	}
+	return AF_UNSPEC;
+}
+
+static enum err open_listener(struct broker *broker, const struct config *config, size_t index,
+			      struct err_detail *detail)
+{
+	const struct config_listener *from = &config->listeners[index];
+	struct listener_settings settings = {
+		.bind_address = from->bind_address,
+		.bind_interface = from->bind_interface,
+		.unix_path = from->unix_path,
+		.port = from->port,
+		.family = family_of(from->socket_domain),
+		.tcp_nodelay = config->set_tcp_nodelay,
+		.max_connections = from->max_connections,
+		.index = (uint16_t)index,
+		.is_optional = from->is_loopback_default,
+		.on_accept = client_accept,
+	};
+
+	return listener_open(&settings, config->worker_threads, &broker->listeners[index], detail);
+}
+
+static enum err open_listeners(struct broker *broker, const struct config *config,
+			       struct err_detail *detail)
+{
+	unsigned opened = 0;
+
+	broker->listeners = calloc(config->listener_count, sizeof *broker->listeners);
+	if (!broker->listeners)
+		return err_set(detail, ERR_NOMEM, "No memory for the listeners.");
+	broker->listener_count = config->listener_count;
+	for (size_t i = 0; i < config->listener_count; i++) {
+		enum err err = open_listener(broker, config, i, detail);
+
+		if (err != ERR_NONE)
+			return err;
+		opened += listener_is_open(broker->listeners[i]);
+	}
+	if (!opened)
+		return err_set(detail, ERR_IO, "None of the addresses to listen on exists here.");
+	return ERR_NONE;
+}
+
+static void log_start(const struct broker *broker, const struct config *config,
+		      uint64_t descriptors)
+{
+	uint64_t own = OWN_DESCRIPTORS + (uint64_t)config->worker_threads * OWN_DESCRIPTORS_PER_WORKER;
+
+	for (size_t i = 0; i < config->note_count; i++)
+		log_event(LOG_TYPE_WARNING, NULL, "%s", config->notes[i]);
+	for (size_t i = 0; i < broker->listener_count; i++) {
+		if (listener_is_open(broker->listeners[i]))
+			log_event(LOG_TYPE_INFORMATION, NULL, "Listening on %s (MQTT over %s)",
+				  listener_name(broker->listeners[i]),
+				  config->listeners[i].unix_path ? "a Unix socket" : "TCP");
+	}
+	if (config->is_local_only)
+		log_event(LOG_TYPE_NOTICE, NULL,
+			  "No listener is configured: only programs on this machine can connect, and "
+			  "anybody of them may. Add a 'listener' to serve others.");
+	log_event(LOG_TYPE_INFORMATION, NULL,
+		  "%u worker threads; %llu file descriptors, enough for about %llu clients",
+		  config->worker_threads, (unsigned long long)descriptors,
+		  (unsigned long long)(descriptors > own ? descriptors - own : 0));
+	log_event(LOG_TYPE_INFORMATION, NULL,
+		  "Sessions and retained messages are kept in memory and end with the broker");
+}
+
+static enum err prepare_process(struct config *config, struct err_detail *detail)
+{
+	enum err err = privileges_make_folders(config, detail);
+
+	if (err == ERR_NONE)
+		err = broker_open_log(config, detail);
+	if (err == ERR_NONE)
+		err = privileges_write_pid_file(config, detail);
+	return err;
+}
+
+enum err broker_open_take(struct broker *broker, struct config *config, struct err_detail *detail)
+{
+	uint64_t descriptors = descriptors_prepare();
+	enum err err = prepare_process(config, detail);
+
+	memory_limit_set(config->memory_limit);
+	if (err == ERR_NONE)
+		err = open_listeners(broker, config, detail);
+	if (err == ERR_NONE)
+		err = snapshot_create(config, broker->listeners, broker->hooks, &broker->settings,
+				      detail);
+	if (err != ERR_NONE) {
+		config_destroy(config);
+		return err;
+	}
+	log_start(broker, config, descriptors);
+	return privileges_drop(config, detail);
+}
+
+/* Start. */
+
+static struct broker *running; /* frozen while there are workers */
+
+static void worker_on_start(struct worker *me)
+{
+	if (me->id == 0)
+		sys_topics_start(me, broker_config(running)->sys_interval_s);
+	for (size_t i = 0; i < running->listener_count; i++) {
+		if (listener_start(running->listeners[i], me) != ERR_NONE)
+			log_event(LOG_TYPE_ERROR, NULL, "Worker %u cannot accept on %s", me->id,
+				  listener_name(running->listeners[i]));
+	}
+}
+
+static enum err init_worker(struct broker *broker, struct worker *worker)
+{
+	enum err err = net_worker_init(worker);
+
+	if (err == ERR_NONE)
+		err = route_worker_init(broker->route, worker);
+	if (err == ERR_NONE)
+		err = shared_worker_init(worker, &broker->settings->shared);
+	if (err == ERR_NONE)
+		err = sessions_worker_init(broker->world, worker, broker->settings);
+	return err;
+}
+
+enum err broker_start(struct broker *broker, struct err_detail *detail)
+{
+	const struct config *config = broker_config(broker);
+	struct runtime_settings settings = {
+		.workers = config->worker_threads,
+		.mailbox_letters = config->mailbox_letters,
+		.pool_threads = config->thread_pool_threads,
+	};
+	enum err err = runtime_create(&settings, &broker->runtime, detail);
+
+	if (err == ERR_NONE)
+		err = route_create(&broker->settings->route, &broker->route);
+	if (err == ERR_NONE)
+		err = sessions_create(broker->runtime, broker->route, &broker->world);
+	for (uint16_t i = 0; i < config->worker_threads && err == ERR_NONE; i++) {
+		err = init_worker(broker, runtime_worker(broker->runtime, i));
+		route_configure(runtime_worker(broker->runtime, i), &broker->settings->route);
+	}
+	if (err != ERR_NONE)
+		return err_set(detail, err, "No memory to start the workers.");
+	running = broker;
+	return runtime_start(broker->runtime, worker_on_start, detail);
+}
+
+/* Stop. */
+
+static void stop_worker(struct worker *me, void *context)
+{
+	struct broker *broker = context;
+
+	if (me->id == 0)
+		sys_topics_stop(me);
+	for (size_t i = 0; i < broker->listener_count; i++)
+		listener_stop(broker->listeners[i], me);
+	sessions_stop(me);
+}
+
+static void look_at_worker(struct worker *me, void *context)
+{
+	struct broker *broker = context;
+
+	if (!sessions_are_gone(me))
+		__atomic_add_fetch(&broker->workers_busy, 1, __ATOMIC_RELAXED);
+}
+
+static void stop_looked(void *context)
+{
+	struct broker *broker = context;
+
+	uv_async_send(&broker->wake);
+}
+
+static void discard_worker(struct worker *me, void *context)
+{
+	(void)context;
+	sessions_discard_all(me);
+	route_worker_stop(me);
+}
+
+static void finish_stop(struct broker *broker)
+{
+	runtime_on_every_worker(broker->runtime, discard_worker, NULL, NULL);
+	runtime_stop(broker->runtime);
+	uv_stop(&broker->loop);
+}
+
+static void on_stop_timer(uv_timer_t *timer)
+{
+	struct broker *broker = timer->data;
+
+	__atomic_store_n(&broker->workers_busy, 0, __ATOMIC_RELAXED);
+	broker->stop_ticks++;
+	runtime_on_every_worker(broker->runtime, look_at_worker, stop_looked, broker);
+}
+
+static void broker_stop(struct broker *broker, const char *why)
+{
+	if (broker->is_stopping)
+		return;
+	broker->is_stopping = true;
+	log_event(LOG_TYPE_NOTICE, NULL, "%s: the broker is stopping", why);
+	runtime_on_every_worker(broker->runtime, stop_worker, NULL, broker);
+	on_stop_timer(&broker->stop_timer);
+}
+
+static void on_wake(uv_async_t *async)
+{
+	struct broker *broker = async->data;
+
+	broker_reload_report(broker);
+	if (!broker->is_stopping || !broker->stop_ticks)
+		return;
+	if (__atomic_load_n(&broker->workers_busy, __ATOMIC_RELAXED) == 0 ||
+	    broker->stop_ticks >= STOP_TICKS_MAX)
+		finish_stop(broker);
+	else
+		uv_timer_start(&broker->stop_timer, on_stop_timer, STOP_TICK_MS, 0);
+}
+
+/* Signals. */
+
+static void log_filter(void *context, struct slice filter, uint32_t workers)
+{
+	(void)context;
+	log_event(LOG_TYPE_NOTICE, NULL, "Topic tree: '%.*s', subscribed on %u worker(s)",
+		  (int)filter.len, (const char *)filter.data, workers);
+}
+
+static void log_tree(struct broker *broker)
+{
+	struct topic_tree *tree = route_tree(runtime_worker(broker->runtime, 0));
+	struct topic_tree_stats stats;
+
+	topic_tree_stats(tree, &stats);
+	log_event(LOG_TYPE_NOTICE, NULL, "Topic tree: %llu nodes, %llu subscriptions",
+		  (unsigned long long)stats.nodes, (unsigned long long)stats.links);
+	topic_tree_visit(tree, log_filter, NULL);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+	struct broker *broker = handle->data;
+
+	switch (signum) {
+	case SIGTERM: broker_stop(broker, "SIGTERM"); break;
+	case SIGINT: broker_stop(broker, "SIGINT"); break;
+	case SIGHUP:
+		if (!broker->is_stopping)
+			broker_reload(broker);
+		break;
+	case SIGUSR2:
+		if (!broker->is_stopping)
+			log_tree(broker);
+		break;
+	default: break; /* SIGUSR1 is harmless, as in mosquitto */
+	}
+}
+
+void broker_run(struct broker *broker)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
+
+	rcu_thread_register();
+	uv_run(&broker->loop, UV_RUN_DEFAULT);
+	rcu_thread_unregister();
+	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+		uv_close((uv_handle_t *)&broker->signals[i], NULL);
+	uv_close((uv_handle_t *)&broker->wake, NULL);
+	uv_close((uv_handle_t *)&broker->stop_timer, NULL);
+	uv_run(&broker->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&broker->loop);
+}
+
+/* Before the threads start, so that no signal finds its default action. */
+void broker_watch_signals(struct broker *broker)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
+
+	signal(SIGPIPE, SIG_IGN);
+	BUG_ON(uv_loop_init(&broker->loop) != 0);
+	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+		uv_signal_init(&broker->loop, &broker->signals[i]);
+		broker->signals[i].data = broker;
+		uv_signal_start(&broker->signals[i], on_signal, signals[i]);
+	}
+	uv_async_init(&broker->loop, &broker->wake, on_wake);
+	broker->wake.data = broker;
+	uv_timer_init(&broker->loop, &broker->stop_timer);
+	broker->stop_timer.data = broker;
+}
+
+void broker_close(struct broker *broker)
+{
+	unsigned workers = broker->runtime ? runtime_worker_count(broker->runtime) : 0;
+
+	if (broker->settings && broker_config(broker)->pid_file)
+		unlink(broker_config(broker)->pid_file);
+	if (broker->world)
+		sessions_destroy(&broker->world);
+	for (uint16_t i = 0; i < workers; i++) {
+		struct worker *worker = runtime_worker(broker->runtime, i);
+
+		sys_topics_free(worker);
+		shared_worker_fini(worker);
+		route_worker_fini(worker);
+		net_worker_fini(worker);
+	}
+	if (broker->route)
+		route_destroy(&broker->route);
+	if (broker->runtime)
+		runtime_destroy(&broker->runtime);
+	for (size_t i = 0; i < broker->listener_count; i++)
+		listener_close(&broker->listeners[i]);
+	free(broker->listeners);
+	session_settings_unref(&broker->settings);
+}

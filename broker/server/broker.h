@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * broker.h - one running broker: what server.c starts, reloads and stops.
+ *
+ * Owner: the main thread.
+ */
+#ifndef NIGHTJAR_SERVER_BROKER_H
+#define NIGHTJAR_SERVER_BROKER_H
+
+#include <uv.h>
+
+#include "server/command_line.h"
+#include "server/snapshot.h"
+#include "session/broker_sessions.h"
+
+struct broker {
+	struct command_line line;
+	const struct authority_hooks *hooks;
+	struct session_settings *settings; /* in force; one reference */
+	struct runtime *runtime;
+	struct route *route;
+	struct session_world *world;
+	struct listener **listeners;
+	size_t listener_count;
+
+	uv_loop_t loop;
+	uv_signal_t signals[5];
+	uv_async_t wake;       /* something below has changed */
+	uv_timer_t stop_timer; /* looks whether all have gone */
+	bool is_stopping;
+	unsigned stop_ticks;
+	/* Written by workers, atomic. */
+	unsigned workers_busy;	/* that still have clients while stopping */
+	unsigned reloads_done;
+	unsigned reloads_logged;
+};
+
+static inline const struct config *broker_config(const struct broker *broker)
+{
+	return snapshot_config(broker->settings);
+}
+
+/* Opens the listeners, reads users and rights, drops the rights of root. Takes config over, also
+ * when it fails. */
+enum err broker_open_take(struct broker *broker, struct config *config,
+			  struct err_detail *detail) ERR_CHECKED;
+/* Starts the workers; from here on clients are served. */
+enum err broker_start(struct broker *broker, struct err_detail *detail) ERR_CHECKED;
+/* Before the workers start: from now on signals wait for broker_run(). */
+void broker_watch_signals(struct broker *broker);
+/* Handles signals until the broker has stopped. */
+void broker_run(struct broker *broker);
+/* Frees everything; after broker_run(), or whatever failed before. */
+void broker_close(struct broker *broker);
+
+/* reload.c: SIGHUP. What fails leaves everything as it was, and says so in the log. */
+void broker_reload(struct broker *broker);
+/* Says "reloaded" for those that all workers have finished. */
+void broker_reload_report(struct broker *broker);
+enum err broker_open_log(const struct config *config, struct err_detail *detail) ERR_CHECKED;
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <libgen.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* mkdir -p of the folder that the file is in. */
+static enum err make_folder_of(const char *file, struct err_detail *detail)
+{
+	char *copy = strdup(file);
+	enum err err = ERR_NONE;
+	char *folder;
+
+	if (!copy)
+		return err_set(detail, ERR_NOMEM, "No memory.");
+	folder = dirname(copy);
+	for (char *slash = folder + 1; err == ERR_NONE; slash++) {
+		if (*slash != '/' && *slash != '\0')
+			continue;
+		char was = *slash;
+
+		*slash = '\0';
+		if (mkdir(folder, 0750) != 0 && errno != EEXIST)
+			err = err_set(detail, ERR_IO,
+				      "Cannot make the folder %s for %s: %s. Make it, or name another "
+				      "file in the configuration.",
+				      folder, file, strerror(errno));
+		*slash = was;
+		if (was == '\0')
+			break;
+	}
+	free(copy);
+	return err;
+}
+
+enum err privileges_make_folders(const struct config *config, struct err_detail *detail)
+{
+	enum err err = ERR_NONE;
+
+	if (config->log_file)
+		err = make_folder_of(config->log_file, detail);
+	if (err == ERR_NONE && config->pid_file)
+		err = make_folder_of(config->pid_file, detail);
+	return err;
+}
+
+enum err privileges_write_pid_file(const struct config *config, struct err_detail *detail)
+{
+	FILE *file;
+
+	if (!config->pid_file)
+		return ERR_NONE;
+	file = fopen(config->pid_file, "we");
+	if (!file)
+		return err_set(detail, ERR_IO, "Cannot write the pid_file %s: %s.", config->pid_file,
+			       strerror(errno));
+	fprintf(file, "%ld\n", (long)getpid());
+	if (fclose(file) != 0)
+		return err_set(detail, ERR_IO, "Cannot write the pid_file %s: %s.", config->pid_file,
+			       strerror(errno));
+	return ERR_NONE;
+}
+
+static const struct passwd *find_user(const struct config *config)
+{
+	const struct passwd *found;
+
+	if (config->user)
+		return getpwnam(config->user);
+	found = getpwnam("nightjar");
+	return found ? found : getpwnam("nobody");
+}
+
+/* The log is opened again by the user after SIGHUP. */
+static void give_file(const char *path, const struct passwd *user)
+{
+	if (path && chown(path, user->pw_uid, user->pw_gid) != 0)
+		log_event(LOG_TYPE_WARNING, NULL, "Cannot give %s to the user %s: %s.", path,
+			  user->pw_name, strerror(errno));
+}
+
+static void warn_unreadable(const char *what, const char *path)
+{
+	if (path && access(path, R_OK) != 0)
+		log_event(LOG_TYPE_WARNING, NULL,
+			  "The %s %s cannot be read any more by the user that the broker runs as (%s): a "
+			  "reload will fail. Make it readable for that user.",
+			  what, path, strerror(errno));
+}
+
+static void warn_about_files(const struct config *config)
+{
+	warn_unreadable("configuration file", config->path);
+	for (size_t i = 0; i < config->listener_count; i++) {
+		const struct config_access *access = &config->listeners[i].access;
+
+		if (i > 0 && !config->per_listener_settings)
+			break;
+		warn_unreadable("password_file", access->password_file);
+		warn_unreadable("acl_file", access->acl_file);
+	}
+}
+
+enum err privileges_drop(const struct config *config, struct err_detail *detail)
+{
+	const struct passwd *user;
+
+	if (geteuid() != 0)
+		return ERR_NONE;
+	user = find_user(config);
+	if (!user && !config->user)
+		return err_set(detail, ERR_NOT_FOUND,
+			       "There is neither a user nightjar nor nobody to run as. Make one, or set "
+			       "'user' in the configuration.");
+	if (!user)
+		return err_set(detail, ERR_NOT_FOUND,
+			       "The user '%s' to run as does not exist. Make it (adduser --system %s), "
+			       "or set 'user' to another one.",
+			       config->user, config->user);
+	if (user->pw_uid == 0) {
+		log_event(LOG_TYPE_WARNING, NULL,
+			  "The broker runs as root, as 'user root' asks. It needs no rights of root.");
+		return ERR_NONE;
+	}
+	give_file(config->log_file, user);
+	give_file(config->pid_file, user);
+	if (initgroups(user->pw_name, user->pw_gid) != 0 || setgid(user->pw_gid) != 0 ||
+	    setuid(user->pw_uid) != 0)
+		return err_set(detail, ERR_DENIED, "Cannot become the user %s: %s.", user->pw_name,
+			       strerror(errno));
+	if (config->path)
+		warn_about_files(config);
+	return ERR_NONE;
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * client.h - one MQTT connection, from accept to close.
+ *
+ *	accepted --CONNECT--> deciding (thread pool, hooks) --> [handed to the session's worker]
+ *	         --> online --> ending
+ *
+ * Owner: conn.worker. While it moves between workers: the letter that carries it.
+ */
+#ifndef NIGHTJAR_SESSION_CLIENT_H
+#define NIGHTJAR_SESSION_CLIENT_H
+
+#include "base/log.h"
+#include "mqtt/packet.h"
+#include "net/connection.h"
+#include "session/ack_queue.h"
+#include "session/session.h"
+#include "session/topic_alias.h"
+
+enum close_cause {
+#define CLOSE_CAUSE(name, text, reason_code, level, will) CLOSE_##name,
+#include "session/close_cause.def"
+#undef CLOSE_CAUSE
+	CLOSE_CAUSE_COUNT
+};
+
+enum client_state {
+	CLIENT_ACCEPTED, /* waits for CONNECT */
+	CLIENT_DECIDING, /* CONNECT is here; identity or extended authentication is being decided */
+	CLIENT_MOVING,	 /* on its way to the worker that owns the session */
+	CLIENT_ONLINE,
+	CLIENT_ENDING,
+};
+
+enum client_flag {
+	CLIENT_PROBLEM_INFORMATION = 1 << 0, /* Request Problem Information */
+	CLIENT_REAUTHENTICATING = 1 << 1,
+	CLIENT_PARKED = 1 << 2,		     /* not read, see client_park() */
+	CLIENT_IS_BRIDGE = 1 << 3,	     /* a mosquitto bridge: RETAIN as published, No Local */
+};
+
+struct pending_connect;
+struct auth_exchange;
+struct hook_answers;
+
+struct client {
+	struct connection conn;	  /* first member */
+	struct endpoint endpoint; /* the publisher: receipts come here */
+	struct timer timer;	  /* CONNECT in time, then keep alive */
+	struct session *session;  /* from CONNACK on */
+	struct ack_queue acks;
+	struct topic_alias_table *aliases_in;
+	struct topic_alias_out *aliases_out;
+	struct pending_connect *pending; /* while deciding or moving */
+	struct auth_exchange *auth;	 /* enhanced authentication, as long as the connection lives */
+	struct hook_answers *answers;	 /* what plugins said about the packet at the head */
+	struct credit_waiter credit;
+	struct client *moving_next;
+	uint32_t maximum_packet_size; /* the client's; 0: none */
+	uint16_t listener;	      /* index of its profile */
+	uint16_t moving_to;	      /* the worker it goes to */
+	uint16_t receive_maximum;     /* the client's */
+	uint16_t keep_alive_s;	      /* in force; 0: none */
+	uint16_t topic_alias_maximum; /* the client's */
+	uint16_t received;	      /* publications of QoS 1 and 2 that we have not finished */
+	uint8_t version;	      /* enum mqtt_version */
+	uint8_t state;		      /* enum client_state */
+	uint8_t close_cause;	      /* enum close_cause */
+	uint8_t flags;		      /* enum client_flag */
+};
+
+static inline struct client *client_of_connection(struct connection *conn)
+{
+	return (struct client *)(void *)conn;
+}
+
+static inline struct worker *client_worker(const struct client *client)
+{
+	return client->conn.worker;
+}
+
+static inline const struct session_settings *client_settings(const struct client *client)
+{
+	return session_worker_of(client->conn.worker)->settings;
+}
+
+static inline const struct listener_profile *client_profile(const struct client *client)
+{
+	return &client_settings(client)->listeners[client->listener];
+}
+
+/* May more be written for it now, or does it not take what it has? */
+static inline bool client_has_room(const struct client *client)
+{
+	const struct connection *conn = &client->conn;
+
+	return client->state == CLIENT_ONLINE &&
+	       (!connection_is_choked(conn) ||
+		conn->out_len - conn->out_start < conn->output_limit);
+}
+
+/* struct listener_settings.on_accept */
+bool client_accept(struct worker *me, uint16_t listener, int fd, const struct address *address);
+
+/*
+ * Ends the connection with this turn: DISCONNECT to a version 5 client where the cause has a Reason
+ * Code, one log line. reason_code 0: that of the cause; detail (may be NULL): for the log and, when
+ * the client wants problem information, the Reason String.
+ */
+void client_close(struct client *client, enum close_cause cause, uint8_t reason_code,
+		  const char *detail);
+/* The peer broke the protocol. */
+void client_protocol_error(struct client *client, const struct decode_error *error);
+
+void client_log_fields(const struct client *client, char *address_text, struct log_fields *out);
+
+/* connect.c: CONNECT, identity, handing over, CONNACK. */
+void client_on_connect(struct client *client, const struct packet_frame *frame);
+void client_refuse(struct client *client, uint8_t reason_code, const char *why);
+void client_post_moving(struct worker *me);
+void pending_connect_free(struct client *client);
+/* The identity is certain: finds the session's worker, and goes on there. */
+void client_admitted(struct client *client);
+/* Puts the identity's name, when an authenticator gave another one than CONNECT did. */
+bool pending_connect_rename(struct client *client, struct slice username);
+
+/* enhanced_auth.c: AUTH (MQTT 5, 4.12). */
+void client_auth_start(struct client *client);
+void client_on_auth(struct client *client, const struct packet_frame *frame);
+void client_auth_end(struct client *client);
+
+/*
+ * hook.c: may it? PENDING: the client is parked, and the same packet comes again when the answer is
+ * here. What plugins said is kept until client_answers_clear(), after the packet.
+ */
+enum permission client_check(struct client *client, const struct permission_request *request);
+void client_answers_clear(struct client *client);
+
+/*
+ * Answers a packet: at once, or behind the answers that wait. Takes ack->codes. An answer that waits
+ * for receipts gets the token that ack_queue_next_token() gave before. false: the client is closing.
+ */
+bool client_answer(struct client *client, const struct pending_ack *ack);
+/* One of the receipts that the answer with this token waits for. */
+void client_receipt(struct client *client, uint64_t token);
+
+/* publish.c. false: parked, the packet comes again. */
+bool client_on_publish(struct client *client, const struct packet_frame *frame);
+void client_on_pubrel(struct client *client, const struct packet_frame *frame);
+extern const struct endpoint_ops client_endpoint_ops;
+
+/* subscribe.c */
+bool client_on_subscribe(struct client *client, const struct packet_frame *frame);
+bool client_on_unsubscribe(struct client *client, const struct packet_frame *frame);
+
+/* Stops reading until client_unpark(); counts the reason. */
+void client_park(struct client *client, enum counter reason);
+void client_unpark(struct client *client);
+
+/* A packet made of one of the encoders: reserve, encode, count. NULL: closing, nothing to do. */
+uint8_t *client_reserve(struct client *client, size_t len);
+void client_sent(struct client *client, enum counter packet, size_t len);
+void client_send_ack(struct client *client, enum packet_type type, uint16_t packet_id,
+		     uint8_t reason_code);
+
+/* Arms the keep alive timer; called once online. */
+void client_watch_keep_alive(struct client *client);
+
+#endif

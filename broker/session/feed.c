@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * feed.c - the retained messages that a new subscription gets, however many there are.
+ *
+ * A feed is a cursor over the retained tree. It runs as a task, a slice per turn, and only while the
+ * session would send what it is given at once: so it fills no queue, and a client that reads slowly
+ * is fed slowly. Offline it rests with the session. It ends with its subscription.
+ */
+#include <stdlib.h>
+
+#include "session/client.h"
+
+#define FEED_MESSAGES_PER_SLICE 200u
+#define FEED_NODES_PER_SLICE 2000u
+
+/* Owner: the session. */
+struct feed {
+	struct task task; /* first member */
+	struct feed *next;
+	struct session *session;
+	struct retained_cursor *cursor;
+	const struct session_subscription *subscription;
+};
+
+static void feed_destroy(struct feed *feed)
+{
+	struct feed **at = &feed->session->feeds;
+
+	while (*at != feed)
+		at = &(*at)->next;
+	*at = feed->next;
+	worker_cancel_task(&feed->task);
+	retained_cursor_destroy(&feed->cursor);
+	free(feed);
+}
+
+static void feed_deliver_take(struct worker *me, struct feed *feed, struct message *message)
+{
+	const struct subscription *subscription = &feed->subscription->subscription;
+	struct delivery delivery = {
+		.message = message,
+		.subscription_ids = &subscription->id,
+		.subscription_id_count = subscription->id ? 1 : 0,
+		.qos = message->qos < subscription->qos ? message->qos : subscription->qos,
+		.retain = true, /* [MQTT-3.3.1-8] */
+		.is_readable = (subscription->flags & SUBSCRIPTION_READABLE) != 0,
+		.rights_generation = subscription->rights_generation,
+	};
+
+	if (rights_source_may_publish(me, message))
+		session_deliver(me, &feed->session->endpoint, &delivery);
+	else
+		counter_add(me->counters, COUNTER_DROPPED_NOT_AUTHORIZED, 1);
+	message_drop(me, &message);
+}
+
+/*
+ * true: more at once. false: waits for feeds_wake(), or is over. A message is only taken from the tree
+ * when it will be sent at once: one that waited could be sent after a newer one of its topic.
+ */
+static bool feed_run(struct worker *me, struct task *task)
+{
+	struct feed *feed = (struct feed *)(void *)task;
+	unsigned nodes = FEED_NODES_PER_SLICE;
+	bool more = true;
+
+	for (unsigned i = 0; i < FEED_MESSAGES_PER_SLICE; i++) {
+		struct message *message;
+
+		if (!session_is_ready(me, feed->session, feed->subscription->subscription.qos))
+			return false;
+		message = retained_cursor_next(me, feed->cursor, &nodes, &more);
+		if (message) {
+			feed_deliver_take(me, feed, message);
+		} else if (more) {
+			return true;
+		} else {
+			feed_destroy(feed);
+			return false;
+		}
+	}
+	return true;
+}
+
+enum err feed_start(struct worker *me, struct session *session, struct slice filter,
+		    const struct session_subscription *subscription)
+{
+	struct feed *feed;
+
+	if (retained_count(route_retained(me)) == 0)
+		return ERR_NONE;
+	feed = calloc(1, sizeof *feed);
+	if (!feed)
+		return ERR_NOMEM;
+	if (retained_cursor_create(route_retained(me), filter, &feed->cursor) != ERR_NONE) {
+		free(feed);
+		return ERR_NOMEM;
+	}
+	feed->task.run = feed_run;
+	feed->session = session;
+	feed->subscription = subscription;
+	feed->next = session->feeds;
+	session->feeds = feed;
+	worker_add_task(me, &feed->task);
+	return ERR_NONE;
+}
+
+void feeds_wake(struct worker *me, struct session *session)
+{
+	for (struct feed *feed = session->feeds; feed; feed = feed->next)
+		worker_add_task(me, &feed->task);
+}
+
+void feeds_cancel(struct session *session, const struct session_subscription *subscription)
+{
+	struct feed *next;
+
+	for (struct feed *feed = session->feeds; feed; feed = next) {
+		next = feed->next;
+		if (!subscription || feed->subscription == subscription)
+			feed_destroy(feed);
+	}
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "session/outgoing.h"
+
+#include <stdlib.h>
+
+#include "base/bug.h"
+#include "base/memory.h"
+
+#define QUEUE_CAP_FIRST 8u
+#define WINDOW_CAP_FIRST 8u
+#define PACKET_IDS 65535u
+
+enum err outgoing_init(struct worker *me, struct outgoing *out, const struct delivery *delivery)
+{
+	uint16_t ids = delivery->subscription_id_count;
+
+	*out = (struct outgoing){
+		.message = delivery->message,
+		.ticket = delivery->ticket,
+		.id_count = ids,
+		.qos = delivery->qos,
+		.flags = delivery->retain ? OUTGOING_RETAIN : 0,
+	};
+	if (ids == 1) {
+		out->id = delivery->subscription_ids[0];
+	} else if (ids > 1) {
+		out->ids = malloc(ids * sizeof *out->ids);
+		if (!out->ids)
+			return ERR_NOMEM;
+		memcpy(out->ids, delivery->subscription_ids, ids * sizeof *out->ids);
+		memory_charge(MEMORY_QUEUE, ids * sizeof *out->ids);
+	}
+	message_use(me, out->message);
+	return ERR_NONE;
+}
+
+void outgoing_fini(struct worker *me, struct outgoing *out)
+{
+	if (out->id_count > 1) {
+		memory_uncharge(MEMORY_QUEUE, out->id_count * sizeof *out->ids);
+		free(out->ids);
+	}
+	out->id_count = 0;
+	if (out->message)
+		message_drop(me, &out->message);
+}
+
+size_t outgoing_bytes(const struct message *message)
+{
+	return (size_t)message->topic_len + message->payload_len + message->properties_len;
+}
+
+static enum err queue_grow(struct queue *queue)
+{
+	uint32_t cap = queue->cap ? queue->cap * 2 : QUEUE_CAP_FIRST;
+	struct outgoing *items = malloc(cap * sizeof *items);
+
+	if (!items)
+		return ERR_NOMEM;
+	for (uint32_t i = 0; i < queue->count; i++)
+		items[i] = queue->items[(queue->head + i) & (queue->cap - 1)];
+	memory_charge(MEMORY_QUEUE, (cap - queue->cap) * sizeof *items);
+	free(queue->items);
+	queue->items = items;
+	queue->head = 0;
+	queue->cap = cap;
+	return ERR_NONE;
+}
+
+enum err queue_push_take(struct queue *queue, const struct outgoing *out)
+{
+	if (queue->count == queue->cap) {
+		enum err err = queue_grow(queue);
+
+		if (err != ERR_NONE)
+			return err;
+	}
+	queue->items[(queue->head + queue->count) & (queue->cap - 1)] = *out;
+	queue->count++;
+	queue->bytes += outgoing_bytes(out->message);
+	if (out->qos == 0)
+		queue->qos0_count++;
+	return ERR_NONE;
+}
+
+struct outgoing *queue_at(struct queue *queue, uint32_t index)
+{
+	return &queue->items[(queue->head + index) & (queue->cap - 1)];
+}
+
+struct outgoing *queue_head(struct queue *queue)
+{
+	return queue && queue->count ? queue_at(queue, 0) : NULL;
+}
+
+static void queue_uncount(struct queue *queue, const struct outgoing *out)
+{
+	queue->count--;
+	queue->bytes -= outgoing_bytes(out->message);
+	if (out->qos == 0)
+		queue->qos0_count--;
+}
+
+struct outgoing queue_pop(struct queue *queue)
+{
+	struct outgoing out = *queue_at(queue, 0);
+
+	queue->head = (queue->head + 1) & (queue->cap - 1);
+	queue_uncount(queue, &out);
+	return out;
+}
+
+struct outgoing queue_remove(struct queue *queue, uint32_t index)
+{
+	struct outgoing out = *queue_at(queue, index);
+
+	for (uint32_t i = index; i + 1 < queue->count; i++)
+		*queue_at(queue, i) = *queue_at(queue, i + 1);
+	queue_uncount(queue, &out);
+	return out;
+}
+
+void queue_free(struct queue **queue)
+{
+	if (!*queue)
+		return;
+	BUG_ON((*queue)->count);
+	memory_uncharge(MEMORY_QUEUE, (*queue)->cap * sizeof *(*queue)->items);
+	free((*queue)->items);
+	free(*queue);
+	*queue = NULL;
+}
+
+static size_t window_bytes(uint32_t cap)
+{
+	return sizeof(struct window) + cap * sizeof(struct window_slot);
+}
+
+static struct window *window_make(uint32_t cap)
+{
+	struct window *window = calloc(1, window_bytes(cap));
+
+	if (!window)
+		return NULL;
+	memory_charge(MEMORY_QUEUE, window_bytes(cap));
+	window->cap = cap;
+	window->first = window->last = WINDOW_NONE;
+	return window;
+}
+
+static void window_append(struct window *window, uint32_t index)
+{
+	struct window_slot *slot = &window->slots[index];
+
+	slot->next = WINDOW_NONE;
+	slot->prev = window->last;
+	if (window->last == WINDOW_NONE)
+		window->first = index;
+	else
+		window->slots[window->last].next = index;
+	window->last = index;
+	window->count++;
+}
+
+/* Identifiers that differ modulo cap differ modulo 2 * cap: every slot has a place. */
+static struct window *window_grow(struct window *old)
+{
+	struct window *fresh = window_make(old ? old->cap * 2 : WINDOW_CAP_FIRST);
+
+	if (!fresh || !old)
+		return fresh;
+	fresh->last_packet_id = old->last_packet_id;
+	fresh->on_wire = old->on_wire;
+	fresh->unsent = old->unsent;
+	fresh->bytes = old->bytes;
+	for (struct window_slot *slot = window_first(old); slot; slot = window_next(old, slot)) {
+		uint32_t index = slot->packet_id & (fresh->cap - 1);
+
+		fresh->slots[index] = *slot;
+		window_append(fresh, index);
+	}
+	memory_uncharge(MEMORY_QUEUE, window_bytes(old->cap));
+	free(old);
+	return fresh;
+}
+
+static uint16_t window_next_id(struct window *window)
+{
+	uint16_t id = window->last_packet_id;
+
+	do {
+		id++;
+	} while (id == 0 || window->slots[id & (window->cap - 1)].state != WINDOW_FREE);
+	window->last_packet_id = id;
+	return id;
+}
+
+struct window_slot *window_add_take(struct window **window_ref, const struct outgoing *out,
+				    uint32_t limit)
+{
+	struct window *window = *window_ref;
+	struct window_slot *slot;
+	uint16_t id;
+
+	BUG_ON(limit > PACKET_IDS);
+	if (!window || (window->count >= window->cap / 2 && window->cap <= PACKET_IDS)) {
+		window = window_grow(window);
+		if (!window)
+			return NULL;
+		*window_ref = window;
+	}
+	BUG_ON(window->count >= PACKET_IDS);
+	id = window_next_id(window);
+	slot = &window->slots[id & (window->cap - 1)];
+	slot->out = *out;
+	slot->packet_id = id;
+	slot->state = WINDOW_SENT;
+	slot->is_on_wire = false;
+	window_append(window, (uint32_t)(slot - window->slots));
+	window->bytes += outgoing_bytes(out->message);
+	return slot;
+}
+
+struct window_slot *window_find(struct window *window, uint16_t packet_id)
+{
+	struct window_slot *slot;
+
+	if (!window)
+		return NULL;
+	slot = &window->slots[packet_id & (window->cap - 1)];
+	return slot->state != WINDOW_FREE && slot->packet_id == packet_id ? slot : NULL;
+}
+
+struct outgoing window_remove(struct window *window, struct window_slot *slot)
+{
+	struct outgoing out = slot->out;
+
+	if (slot->prev == WINDOW_NONE)
+		window->first = slot->next;
+	else
+		window->slots[slot->prev].next = slot->next;
+	if (slot->next == WINDOW_NONE)
+		window->last = slot->prev;
+	else
+		window->slots[slot->next].prev = slot->prev;
+	window->count--;
+	if (out.message)
+		window->bytes -= outgoing_bytes(out.message);
+	if (slot->is_on_wire)
+		window->on_wire--;
+	if (slot->state == WINDOW_UNSENT || slot->state == WINDOW_RELEASE_UNSENT)
+		window->unsent--;
+	slot->state = WINDOW_FREE;
+	return out;
+}
+
+struct window_slot *window_next(struct window *window, const struct window_slot *slot)
+{
+	return slot->next == WINDOW_NONE ? NULL : &window->slots[slot->next];
+}
+
+struct window_slot *window_first(struct window *window)
+{
+	return !window || window->first == WINDOW_NONE ? NULL : &window->slots[window->first];
+}
+
+void window_free(struct window **window)
+{
+	if (!*window)
+		return;
+	BUG_ON((*window)->count);
+	memory_uncharge(MEMORY_QUEUE, window_bytes((*window)->cap));
+	free(*window);
+	*window = NULL;
+}

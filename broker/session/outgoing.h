@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * outgoing.h - what a session still has to send: its queue, and its window of messages in flight.
+ *
+ *	deliver --> [ queue ] --> [ window: sent, not acknowledged to the end ] --> gone
+ *
+ * Owner: the session's worker. Both are allocated at their first use.
+ */
+#ifndef NIGHTJAR_SESSION_OUTGOING_H
+#define NIGHTJAR_SESSION_OUTGOING_H
+
+#include "base/err.h"
+#include "route/shared_group.h"
+
+enum outgoing_flag {
+	OUTGOING_RETAIN = 1 << 0,
+	OUTGOING_NEVER_SENT = 1 << 1, /* in the window, but its first PUBLISH did not leave */
+};
+
+/* One message for one session. Holds one use of the message, and the ticket until it is answered. */
+struct outgoing {
+	struct message *message; /* NULL in the window after PUBREC */
+	struct shared_ticket *ticket;
+	union {
+		uint32_t id;	/* id_count == 1 */
+		uint32_t *ids;	/* id_count > 1: owned */
+	};
+	uint16_t id_count;
+	uint8_t qos;
+	uint8_t flags; /* enum outgoing_flag */
+};
+
+/* Takes a use of the message and copies the identifiers. */
+enum err outgoing_init(struct worker *me, struct outgoing *out,
+		       const struct delivery *delivery) ERR_CHECKED;
+void outgoing_fini(struct worker *me, struct outgoing *out);
+
+static inline const uint32_t *outgoing_ids(const struct outgoing *out)
+{
+	return out->id_count > 1 ? out->ids : &out->id;
+}
+
+/* What the limits count for a message. */
+size_t outgoing_bytes(const struct message *message);
+
+struct queue {
+	struct outgoing *items; /* a ring of cap, a power of two */
+	uint32_t head, count, cap;
+	uint32_t qos0_count;
+	uint64_t bytes;
+};
+
+/* Takes what out holds. */
+enum err queue_push_take(struct queue *queue, const struct outgoing *out) ERR_CHECKED;
+struct outgoing *queue_head(struct queue *queue); /* NULL: empty */
+/* Removes the head; what it holds belongs to the caller. */
+struct outgoing queue_pop(struct queue *queue);
+/* Removes and gives the item at index (0: head): for tickets that go back. O(count). */
+struct outgoing queue_remove(struct queue *queue, uint32_t index);
+struct outgoing *queue_at(struct queue *queue, uint32_t index);
+void queue_free(struct queue **queue); /* must be empty */
+
+enum window_state {
+	WINDOW_FREE,
+	WINDOW_UNSENT,	     /* was sent on an earlier connection, not yet on this one */
+	WINDOW_SENT,	     /* QoS 1: waits for PUBACK; QoS 2: for PUBREC */
+	WINDOW_RELEASE_UNSENT, /* PUBREL to be sent again on this connection */
+	WINDOW_RELEASED,     /* PUBREL sent, waits for PUBCOMP */
+};
+
+#define WINDOW_NONE 0xffffffffu
+
+struct window_slot {
+	struct outgoing out;
+	uint32_t next, prev; /* order of sending */
+	uint16_t packet_id;
+	uint8_t state; /* enum window_state */
+	bool is_on_wire; /* counted in on_wire */
+};
+
+/*
+ * Slots are found by packet_id modulo cap. Identifiers are given out so that their slot is free, and
+ * cap is at least twice what may be in flight, so finding one takes a step or two.
+ */
+struct window {
+	uint32_t cap; /* a power of two */
+	uint32_t count;
+	uint32_t on_wire; /* what the receiver's Receive Maximum counts on this connection */
+	uint32_t unsent;  /* slots in one of the UNSENT states */
+	uint32_t first, last; /* by order of sending; WINDOW_NONE */
+	uint64_t bytes;
+	uint16_t last_packet_id;
+	struct window_slot slots[];
+};
+
+/* A free slot with a packet_id, last in order, which takes what out holds; state SENT. NULL: no
+ * memory. *window may be NULL or move. limit: how many there may be at most. */
+struct window_slot *window_add_take(struct window **window, const struct outgoing *out,
+				    uint32_t limit);
+struct window_slot *window_find(struct window *window, uint16_t packet_id); /* NULL: unknown */
+/* Takes the slot out; what it holds belongs to the caller. */
+struct outgoing window_remove(struct window *window, struct window_slot *slot);
+struct window_slot *window_next(struct window *window, const struct window_slot *slot);
+struct window_slot *window_first(struct window *window);
+void window_free(struct window **window); /* must be empty */
+
+#endif

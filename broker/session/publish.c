@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * publish.c - PUBLISH from a client (3.3), and the answers to it.
+ *
+ *	decode -> Topic Alias -> limits -> QoS 2 seen before? -> rights -> message -> route
+ *	       -> answer at once, or when the last receipt is in, in order of arrival
+ *
+ * A publication that has to wait (no credit, a plugin's answer) leaves no trace: its packet stays
+ * unread and is handled again from the start.
+ */
+#include "session/client.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "mqtt/topic.h"
+#include "mqtt/utf8.h"
+
+/* Above this many answers that wait, an older client (no Receive Maximum) is not read. */
+#define ACKS_WAITING_MAX 4096u
+
+static uint32_t server_receive_maximum(const struct client *client)
+{
+	uint32_t maximum = client_settings(client)->max_inflight_messages;
+
+	return maximum && maximum < 65535 ? maximum : 65535;
+}
+
+/* Answers. */
+
+static void send_pending(struct client *client, const struct pending_ack *ack)
+{
+	struct suback_packet suback = {.packet_id = ack->packet_id};
+	uint8_t *room;
+
+	if (!ack->codes) {
+		client_send_ack(client, ack->type, ack->packet_id, ack->reason_code);
+		return;
+	}
+	suback.reason_codes = slice_of(ack->codes, ack->code_count);
+	room = client_reserve(client, suback_encoded_size(client->version, ack->type, &suback));
+	if (room)
+		client_sent(client,
+			    ack->type == PACKET_SUBACK ? COUNTER_PACKETS_SENT_SUBACK
+						       : COUNTER_PACKETS_SENT_UNSUBACK,
+			    suback_encode(room, client->version, ack->type, &suback));
+}
+
+static void publication_is_finished(struct client *client, const struct pending_ack *ack)
+{
+	bool is_released = ack->type == PACKET_PUBACK ||
+			   (ack->type == PACKET_PUBREC && reason_code_is_error(ack->reason_code));
+
+	if (is_released && client->received)
+		client->received--;
+}
+
+static void send_ready(struct client *client)
+{
+	struct pending_ack *ack;
+
+	while ((ack = ack_queue_ready(&client->acks)) != NULL) {
+		publication_is_finished(client, ack);
+		send_pending(client, ack);
+		ack_queue_pop(&client->acks);
+	}
+	if (client->acks.count < ACKS_WAITING_MAX / 2)
+		client_unpark(client);
+}
+
+bool client_answer(struct client *client, const struct pending_ack *ack)
+{
+	if (ack->waiting == 0 && client->acks.count == 0) {
+		publication_is_finished(client, ack);
+		send_pending(client, ack);
+		free(ack->codes);
+		return true;
+	}
+	if (ack_queue_push(&client->acks, ack) == ERR_NONE) {
+		if (client->acks.count >= ACKS_WAITING_MAX)
+			client_park(client, COUNTER_PARKED_CREDIT);
+		return true;
+	}
+	free(ack->codes);
+	client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+	return false;
+}
+
+static struct client *client_of_endpoint(struct endpoint *endpoint)
+{
+	return TIMER_OWNER(endpoint, struct client, endpoint);
+}
+
+void client_receipt(struct client *client, uint64_t token)
+{
+	struct pending_ack *ack = ack_queue_find(&client->acks, token);
+
+	if (!ack || !ack->waiting)
+		return;
+	ack->waiting--;
+	send_ready(client);
+}
+
+static void on_receipt(struct worker *me, struct endpoint *endpoint, uint64_t token)
+{
+	(void)me;
+	client_receipt(client_of_endpoint(endpoint), token);
+}
+
+static void on_spread(struct worker *me, struct endpoint *endpoint)
+{
+	(void)me;
+	client_unpark(client_of_endpoint(endpoint));
+}
+
+const struct endpoint_ops client_endpoint_ops = {
+	.kind = "connection",
+	.on_receipt = on_receipt,
+	.on_spread = on_spread,
+};
+
+/* One publication on its way through the stages. */
+struct incoming {
+	struct publish_packet packet;
+	struct slice topic; /* alias resolved, mount point in front */
+	uint64_t topic_hash;
+};
+
+static bool fail(struct client *client, uint8_t reason_code, const char *statement,
+		 const char *text)
+{
+	struct decode_error error = {reason_code, statement, text};
+
+	client_protocol_error(client, &error);
+	return false;
+}
+
+/* false: the connection ended. Setting an alias twice does no harm when the packet comes again. */
+static bool resolve_alias(struct client *client, struct publish_packet *packet)
+{
+	uint16_t maximum = client_profile(client)->max_topic_alias;
+
+	if (packet->topic_alias == 0)
+		return true;
+	if (packet->topic_alias > maximum)
+		return fail(client, RC_TOPIC_ALIAS_INVALID, "MQTT-3.3.2-9",
+			    "a Topic Alias above the Topic Alias Maximum");
+	if (packet->topic.len == 0) {
+		packet->topic = topic_alias_get(client->aliases_in, packet->topic_alias);
+		return packet->topic.len ||
+		       fail(client, RC_PROTOCOL_ERROR, "3.3.2.3.4",
+			    "a Topic Alias that was never set, without a Topic Name");
+	}
+	if (topic_alias_set(&client->aliases_in, maximum, packet->topic_alias, packet->topic) ==
+	    ERR_NONE)
+		return true;
+	client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+	return false;
+}
+
+/* What ends the connection. */
+static bool check_connection_limits(struct client *client, const struct publish_packet *packet)
+{
+	if (packet->qos > client_profile(client)->max_qos)
+		return fail(client, RC_QOS_NOT_SUPPORTED, "MQTT-3.2.2-11",
+			    "a QoS above the Maximum QoS");
+	if (packet->retain && !client_settings(client)->retain_available)
+		return fail(client, RC_RETAIN_NOT_SUPPORTED, "MQTT-3.2.2-14",
+			    "RETAIN is set, and retain_available is false");
+	if (packet->qos && client->version == MQTT_V5 &&
+	    client->received >= server_receive_maximum(client) &&
+	    !(packet->qos == 2 &&
+	      packet_id_set_has(&client->session->received, packet->packet_id)))
+		return fail(client, RC_RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-9",
+			    "more publications at once than our Receive Maximum");
+	return true;
+}
+
+/* What refuses this publication alone: 0, or the Reason Code of its answer. */
+static uint8_t check_publication(const struct client *client, const struct incoming *incoming)
+{
+	const struct session_settings *settings = client_settings(client);
+	const struct publish_packet *packet = &incoming->packet;
+
+	if (settings->message_size_limit && packet->payload.len > settings->message_size_limit)
+		return RC_QUOTA_EXCEEDED;
+	if (incoming->topic.len == 0)
+		return RC_QUOTA_EXCEEDED; /* no memory for the mount point */
+	if (incoming->topic.len > TOPIC_MAX_BYTES)
+		return RC_TOPIC_NAME_INVALID;
+	if (settings->max_topic_levels &&
+	    topic_levels_count(packet->topic) > settings->max_topic_levels)
+		return RC_TOPIC_NAME_INVALID;
+	if (packet->topic.len >= 5 && memcmp(packet->topic.data, "$SYS/", 5) == 0)
+		return RC_NOT_AUTHORIZED;
+	if (settings->payload_format_check && packet->payload_format_indicator == 1 &&
+	    !utf8_payload_is_valid(packet->payload))
+		return RC_PAYLOAD_FORMAT_INVALID;
+	if (memory_is_over_limit())
+		return RC_QUOTA_EXCEEDED;
+	return 0;
+}
+
+static uint64_t expires_at(const struct client *client, const struct publish_packet *packet)
+{
+	uint32_t retain_s = client_settings(client)->retain_expiry_s;
+	uint64_t now = client->conn.worker->now_ms;
+
+	if (packet->has_message_expiry)
+		return now + (uint64_t)packet->message_expiry_s * 1000;
+	if (packet->retain && retain_s)
+		return now + (uint64_t)retain_s * 1000;
+	return 0;
+}
+
+static struct message *incoming_message(struct client *client, const struct incoming *incoming)
+{
+	const struct publish_packet *packet = &incoming->packet;
+	const struct message_content content = {
+		.topic = incoming->topic,
+		.payload = packet->payload,
+		.properties_len = (uint32_t)packet->forward.len,
+		.topic_hash = incoming->topic_hash,
+		.expires_ms = expires_at(client, packet),
+		.origin_handle = client->session->endpoint.handle,
+		.origin = client->session->origin,
+		.qos = packet->qos,
+		.flags = (uint8_t)((packet->retain ? MESSAGE_RETAIN : 0) |
+				   (packet->payload_format_indicator ? MESSAGE_PAYLOAD_IS_TEXT : 0)),
+	};
+	struct message *message = message_create(client->conn.worker, &content);
+
+	if (message && packet->forward.len)
+		forward_properties_copy(&packet->forward, message_properties_room(message));
+	return message;
+}
+
+static bool answer_publication(struct client *client, const struct publish_packet *packet,
+			       uint8_t reason_code, unsigned waiting)
+{
+	struct pending_ack ack = {
+		.waiting = (uint16_t)waiting,
+		.packet_id = packet->packet_id,
+		.type = packet->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC,
+		.reason_code = reason_code,
+	};
+
+	return client_answer(client, &ack);
+}
+
+/* Not routed: says so where the version can, else it counts as taken [MQTT-3.3.5-2]. */
+static bool refuse_publication(struct client *client, const struct publish_packet *packet,
+			       uint8_t reason_code, enum counter counter)
+{
+	counter_add(client->conn.worker->counters, counter, 1);
+	if (packet->qos == 0)
+		return true;
+	client->received++;
+	if (client->version == MQTT_V5)
+		return answer_publication(client, packet, reason_code, 0);
+	if (packet->qos == 2 &&
+	    packet_id_set_add(&client->session->received, packet->packet_id) != ERR_NONE) {
+		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+		return true;
+	}
+	return answer_publication(client, packet, RC_SUCCESS, 0);
+}
+
+static void log_denied(const struct client *client, struct slice topic)
+{
+	char address[ADDRESS_TEXT_BYTES];
+	struct log_fields fields;
+
+	if (!log_is_enabled(LOG_TYPE_DEBUG))
+		return;
+	client_log_fields(client, address, &fields);
+	fields.reason = "not authorised";
+	log_event(LOG_TYPE_DEBUG, &fields, "Denied PUBLISH to '%.*s'", (int)topic.len,
+		  (const char *)topic.data);
+}
+
+/* Routed: keeps the Packet Identifier of QoS 2, and answers. */
+static bool finish_routed(struct client *client, const struct publish_packet *packet,
+			  const struct publication *publication)
+{
+	uint8_t code = publication->is_matched ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS;
+
+	if (publication->is_spreading)
+		client_park(client, COUNTER_PARKED_FANOUT);
+	if (packet->qos == 0)
+		return true;
+	client->received++;
+	if (packet->qos == 2 &&
+	    packet_id_set_add(&client->session->received, packet->packet_id) != ERR_NONE) {
+		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+		return true;
+	}
+	return answer_publication(client, packet, client->version == MQTT_V5 ? code : RC_SUCCESS,
+				  publication->waiting);
+}
+
+/* false: parked. */
+static bool route_incoming(struct client *client, const struct incoming *incoming)
+{
+	struct worker *me = client->conn.worker;
+	const struct publish_packet *packet = &incoming->packet;
+	struct publication publication = {
+		.publisher = client->endpoint.handle,
+		.token = ack_queue_next_token(&client->acks),
+		.wants_receipt = packet->qos > 0,
+	};
+	enum route_status status;
+
+	publication.message = incoming_message(client, incoming);
+	if (!publication.message)
+		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED, COUNTER_DROPPED_MEMORY);
+	status = route_publish(me, &publication);
+	message_drop(me, &publication.message);
+	switch (status) {
+	case ROUTE_DONE: return finish_routed(client, packet, &publication);
+	case ROUTE_REFUSED:
+		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED, COUNTER_DROPPED_QUOTA);
+	case ROUTE_NO_CREDIT: break;
+	}
+	client_park(client, COUNTER_PARKED_CREDIT);
+	letter_wait_for_credit(me, &client->credit);
+	return false;
+}
+
+static enum permission may_publish(struct client *client, const struct incoming *incoming)
+{
+	const struct permission_request request = {
+		.act = PERMISSION_PUBLISH,
+		.topic = incoming->topic,
+		.qos = incoming->packet.qos,
+		.retain = incoming->packet.retain,
+		.payload = incoming->packet.payload,
+	};
+
+	return client_check(client, &request);
+}
+
+static void count_received(struct client *client, const struct publish_packet *packet)
+{
+	struct counters *counters = client->conn.worker->counters;
+
+	counter_add(counters, COUNTER_PUBLISH_RECEIVED, 1);
+	counter_add(counters, COUNTER_PUBLISH_BYTES_RECEIVED, packet->payload.len);
+}
+
+/* false: parked. */
+static bool handle_incoming(struct client *client, struct incoming *incoming)
+{
+	const struct publish_packet *packet = &incoming->packet;
+	uint8_t refused;
+
+	if (packet->qos == 2 && packet_id_set_has(&client->session->received, packet->packet_id))
+		return answer_publication(client, packet, RC_SUCCESS, 0); /* seen before */
+	refused = check_publication(client, incoming);
+	if (refused)
+		return refuse_publication(client, packet, refused,
+					  refused == RC_NOT_AUTHORIZED
+						  ? COUNTER_DROPPED_NOT_AUTHORIZED
+						  : COUNTER_DROPPED_QUOTA);
+	if (!rights_are_open(&client->session->rights) ||
+	    client->session->rights.authority != client_profile(client)->authority) {
+		enum permission permission = may_publish(client, incoming);
+
+		if (client->state == CLIENT_ENDING || permission == PERMISSION_PENDING)
+			return false;
+		if (permission == PERMISSION_DENIED) {
+			log_denied(client, incoming->topic);
+			return refuse_publication(client, packet, RC_NOT_AUTHORIZED,
+						  COUNTER_DROPPED_NOT_AUTHORIZED);
+		}
+	}
+	return route_incoming(client, incoming);
+}
+
+bool client_on_publish(struct client *client, const struct packet_frame *frame)
+{
+	struct incoming incoming;
+	struct decode_error error;
+
+	if (publish_decode(frame, client->version, &incoming.packet, &error) == DECODE_BAD) {
+		client_protocol_error(client, &error);
+		return true;
+	}
+	if (!resolve_alias(client, &incoming.packet) ||
+	    !check_connection_limits(client, &incoming.packet))
+		return true;
+	incoming.topic = session_mounted_topic(client->conn.worker, client_profile(client),
+					       incoming.packet.topic);
+	incoming.topic_hash = hash_slice(incoming.topic);
+	if (!handle_incoming(client, &incoming))
+		return false;
+	count_received(client, &incoming.packet);
+	return true;
+}
+
+void client_on_pubrel(struct client *client, const struct packet_frame *frame)
+{
+	struct decode_error error;
+	struct ack_packet pubrel;
+	bool was_known;
+
+	if (ack_decode(frame, client->version, &pubrel, &error) == DECODE_BAD) {
+		client_protocol_error(client, &error);
+		return;
+	}
+	was_known = packet_id_set_remove(&client->session->received, pubrel.packet_id);
+	if (was_known && client->received)
+		client->received--;
+	client_send_ack(client, PACKET_PUBCOMP, pubrel.packet_id,
+			was_known ? RC_SUCCESS : RC_PACKET_IDENTIFIER_NOT_FOUND);
+}
