@@ -292,6 +292,7 @@ static void cursor_left_in_the_middle_lets_its_node_go(void **unused)
 enum { WRITERS = 4, TOPICS = 8, ROUNDS = 4000 };
 
 struct writer {
+	struct counters counters;
 	pthread_t thread;
 	unsigned seed;
 	uint64_t highest[TOPICS]; /* version of the last of mine, by topic */
@@ -304,6 +305,7 @@ static void *write_at_random(void *context)
 	struct writer *writer = context;
 
 	rcu_thread_register();
+	counters_attach(&writer->counters);
 	for (int i = 0; i < ROUNDS; i++) {
 		unsigned topic = (unsigned)rand_r(&writer->seed) % TOPICS;
 		bool is_empty = rand_r(&writer->seed) % 3 == 0;
@@ -324,6 +326,7 @@ static void *write_at_random(void *context)
 		}
 		message_drop(NULL, &message);
 	}
+	counters_detach(&writer->counters);
 	rcu_thread_unregister();
 	return NULL;
 }
@@ -367,9 +370,11 @@ static int stop;
 static void *change_around(void *context)
 {
 	unsigned seed = *(unsigned *)context;
+	struct counters counters;
 	char name[48];
 
 	rcu_thread_register();
+	counters_attach(&counters);
 	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		unsigned n = (unsigned)rand_r(&seed) % 1000;
 		struct message_content content = {.payload = rand_r(&seed) % 2 ? SLICE_LITERAL("x")
@@ -383,6 +388,7 @@ static void *change_around(void *context)
 			abort();
 		message_drop(NULL, &message);
 	}
+	counters_detach(&counters);
 	rcu_thread_unregister();
 	return NULL;
 }
