@@ -153,6 +153,13 @@ static struct topic_link **node_list(struct topic_node *node, uint16_t worker)
 	return NULL;
 }
 
+struct topic_link *topic_node_links(struct topic_node *node, uint16_t worker)
+{
+	struct topic_link **list = node_list(node, worker);
+
+	return list ? *list : NULL;
+}
+
 static void list_push(struct topic_link **head, struct topic_link *link)
 {
 	link->next = *head;

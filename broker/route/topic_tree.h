@@ -58,7 +58,7 @@ enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct
 /* The node of exactly this filter, or NULL. */
 struct topic_node *topic_tree_find(const struct topic_tree *tree, struct slice filter);
 /* The first of the worker's own links at the node; on that worker. */
-struct topic_link *topic_node_links(const struct topic_node *node, uint16_t worker);
+struct topic_link *topic_node_links(struct topic_node *node, uint16_t worker);
 /* Writes the whole filter or topic of the node; returns its length (may be larger than cap). */
 size_t topic_node_path(const struct topic_node *node, uint8_t *out, size_t cap);
 

@@ -31,7 +31,7 @@ static void list_remove(struct session *session, struct session_subscription *su
  * the node; either may be very long, so both are walked at once until one of them tells.
  */
 static struct session_subscription *find_at(struct worker *me, struct session *session,
-					    const struct topic_node *node)
+					    struct topic_node *node)
 {
 	struct topic_link *link = topic_node_links(node, me->id);
 	struct session_subscription *own = session->subscriptions;
