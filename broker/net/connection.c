@@ -244,6 +244,25 @@ static void connection_flush(struct connection *conn)
 		output_settle(conn);
 }
 
+/*
+ * libuv reports an error of the socket without saying which, and stops watching. What the peer sent
+ * before it is still there to be read; the read after the last byte tells the error.
+ */
+static void read_to_the_end(struct connection *conn)
+{
+	conn->events = 0;
+	for (int i = 0; i < 1024 && conn->worker && !connection_is_closing(conn); i++) {
+		if (conn->flags & (CONNECTION_PAUSED | CONNECTION_STALLED))
+			break;
+		if (conn->in_wanted > NET_READ_BYTES)
+			read_large(conn);
+		else
+			read_usual(conn);
+	}
+	if (conn->worker && !connection_is_closing(conn))
+		conn->ops->on_lost(conn, ECONNRESET);
+}
+
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
 	struct connection_poll *poll = handle->data;
@@ -253,7 +272,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 	if (!conn || connection_is_closing(conn))
 		return;
 	if (status < 0) {
-		conn->ops->on_lost(conn, -status);
+		read_to_the_end(conn);
 		return;
 	}
 	if (events & UV_WRITABLE)
