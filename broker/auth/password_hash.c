@@ -116,6 +116,9 @@ static bool parse_argon2_parameter(struct slice *rest, const char *key, uint32_t
 
 static bool parse_argon2_parameters(struct slice text, struct password_hash *out)
 {
+	/* A comma at the end would announce a fourth parameter. */
+	if (text.len == 0 || text.data[text.len - 1] == ',')
+		return false;
 	return parse_argon2_parameter(&text, "m=", PASSWORD_ARGON2_MEMORY_MAX_KIB,
 				      &out->memory_kib) &&
 	       parse_argon2_parameter(&text, "t=", PASSWORD_ARGON2_TIME_MAX, &out->iterations) &&

@@ -149,6 +149,7 @@ static const char *const bad_hashes[] = {
 	"$argon2id$m=256,t=2,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OWFiY2RlZg",
 	"$argon2id$v=19$m=256,t=2$c2FsdHNhbHQ$MDEyMzQ1Njc4OWFiY2RlZg",
 	"$argon2id$v=19$t=2,m=256,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OWFiY2RlZg",
+	"$argon2id$v=19$m=256,t=2,p=1,$c2FsdHNhbHQ$MDEyMzQ1Njc4OWFiY2RlZg",
 	"$argon2id$v=19$m=256,t=2,p=1,x=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OWFiY2RlZg",
 	"$argon2id$v=19$m=7,t=2,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OWFiY2RlZg",
 	"$argon2id$v=19$m=256,t=0,p=1$c2FsdHNhbHQ$MDEyMzQ1Njc4OWFiY2RlZg",
