@@ -82,21 +82,34 @@ void client_send_ack(struct client *client, enum packet_type type, uint16_t pack
 
 /* Not read for a while. */
 
-void client_park(struct client *client, enum counter reason)
+static enum counter park_counter(enum park reason)
 {
-	if (client->flags & CLIENT_PARKED)
+	switch (reason) {
+	case PARK_HOOK: return COUNTER_PARKED_HOOK;
+	case PARK_FANOUT: return COUNTER_PARKED_FANOUT;
+	case PARK_MOVING: return COUNTER_PARKED_HANDOVER;
+	case PARK_CREDIT:
+	case PARK_ACKS: break;
+	}
+	return COUNTER_PARKED_CREDIT;
+}
+
+void client_park(struct client *client, enum park reason)
+{
+	if (client->parked & reason)
 		return;
-	client->flags |= CLIENT_PARKED;
-	counter_add(client->conn.worker->counters, reason, 1);
+	client->parked |= (uint8_t)reason;
+	counter_add(client->conn.worker->counters, park_counter(reason), 1);
 	connection_pause(&client->conn);
 }
 
-void client_unpark(struct client *client)
+void client_unpark(struct client *client, enum park reason)
 {
-	if (!(client->flags & CLIENT_PARKED))
+	if (!(client->parked & reason))
 		return;
-	client->flags &= (uint8_t)~CLIENT_PARKED;
-	connection_resume(&client->conn);
+	client->parked &= (uint8_t)~reason;
+	if (!client->parked)
+		connection_resume(&client->conn);
 }
 
 static void on_credit(struct worker *me, struct credit_waiter *waiter)
@@ -104,7 +117,7 @@ static void on_credit(struct worker *me, struct credit_waiter *waiter)
 	struct client *client = TIMER_OWNER(waiter, struct client, credit);
 
 	(void)me;
-	client_unpark(client);
+	client_unpark(client, PARK_CREDIT);
 }
 
 /* The end. */

@@ -35,8 +35,16 @@ enum client_state {
 enum client_flag {
 	CLIENT_PROBLEM_INFORMATION = 1 << 0, /* Request Problem Information */
 	CLIENT_REAUTHENTICATING = 1 << 1,
-	CLIENT_PARKED = 1 << 2,		     /* not read, see client_park() */
-	CLIENT_IS_BRIDGE = 1 << 3,	     /* a mosquitto bridge: RETAIN as published, No Local */
+	CLIENT_IS_BRIDGE = 1 << 2,	     /* a mosquitto bridge: RETAIN as published, No Local */
+};
+
+/* Why it is not read. Several may hold at once; it goes on when the last is gone. */
+enum park {
+	PARK_CREDIT = 1 << 0, /* another worker's mailbox is full */
+	PARK_HOOK = 1 << 1,   /* identity, permission, or an authenticator is being asked */
+	PARK_FANOUT = 1 << 2, /* its last publication is being spread in slices */
+	PARK_ACKS = 1 << 3,   /* very many of its publications wait for receipts */
+	PARK_MOVING = 1 << 4, /* it is to be handed to another worker */
 };
 
 struct pending_connect;
@@ -67,6 +75,7 @@ struct client {
 	uint8_t state;		      /* enum client_state */
 	uint8_t close_cause;	      /* enum close_cause */
 	uint8_t flags;		      /* enum client_flag */
+	uint8_t parked;		      /* enum park, or-ed */
 };
 
 static inline struct client *client_of_connection(struct connection *conn)
@@ -153,9 +162,9 @@ extern const struct endpoint_ops client_endpoint_ops;
 bool client_on_subscribe(struct client *client, const struct packet_frame *frame);
 bool client_on_unsubscribe(struct client *client, const struct packet_frame *frame);
 
-/* Stops reading until client_unpark(); counts the reason. */
-void client_park(struct client *client, enum counter reason);
-void client_unpark(struct client *client);
+/* Stops reading until every reason has been taken back with client_unpark(); counts the reason. */
+void client_park(struct client *client, enum park reason);
+void client_unpark(struct client *client, enum park reason);
 
 /* A packet made of one of the encoders: reserve, encode, count. NULL: closing, nothing to do. */
 uint8_t *client_reserve(struct client *client, size_t len);

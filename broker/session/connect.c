@@ -315,13 +315,13 @@ static void identify(struct client *client)
 	pending_identity_request(client, &request, address);
 	answer = authority_identify_begin(client_profile(client)->authority, &request);
 	if (answer.verdict == IDENTITY_NEEDS_HASH) {
-		client_park(client, COUNTER_PARKED_HOOK);
+		client_park(client, PARK_HOOK);
 		if (!hash_submit(client, answer.check)) {
 			password_check_destroy(&answer.check);
 			client_refuse(client, RC_SERVER_UNAVAILABLE, "no memory");
 		}
 	} else if (answer.verdict == IDENTITY_NEEDS_HOOK) {
-		client_park(client, COUNTER_PARKED_HOOK);
+		client_park(client, PARK_HOOK);
 		hook_ask(client, answer.check);
 	} else {
 		identity_settled(client, &answer);
@@ -408,7 +408,7 @@ static void move_to(struct client *client, uint16_t owner)
 	client->state = CLIENT_MOVING;
 	client->moving_next = mine->moving;
 	mine->moving = client;
-	client_park(client, COUNTER_PARKED_HANDOVER);
+	client_park(client, PARK_MOVING);
 	worker_do_not_sleep(client->conn.worker);
 }
 
@@ -545,7 +545,8 @@ static void client_go_online(struct client *client, bool session_present)
 	log_connected(client);
 	pending_connect_free(client);
 	client_watch_keep_alive(client);
-	client_unpark(client);
+	client_unpark(client, PARK_HOOK);
+	client_unpark(client, PARK_MOVING);
 	session_members_online(me, client->session, true);
 	session_pump(me, client->session);
 }

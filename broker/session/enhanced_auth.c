@@ -115,10 +115,10 @@ static void apply_reply(struct client *client, struct auth_letter *reply)
 	switch (reply->step) {
 	case ENHANCED_AUTH_CONTINUE:
 		send_auth(client, RC_CONTINUE_AUTHENTICATION, reply);
-		client_unpark(client);
+		client_unpark(client, PARK_HOOK);
 		break;
 	case ENHANCED_AUTH_SUCCESS:
-		client_unpark(client);
+		client_unpark(client, PARK_HOOK);
 		on_success(client, reply);
 		break;
 	case ENHANCED_AUTH_FAIL: on_fail(client, reply->reason_code); break;
@@ -212,7 +212,7 @@ static bool ask_start(struct client *client, const struct identity_request *requ
 	if (!exchange->hooks->enhanced_auth_start)
 		return false;
 	letter = letter_for(client);
-	client_park(client, COUNTER_PARKED_HOOK);
+	client_park(client, PARK_HOOK);
 	if (exchange->hooks->enhanced_auth_start(exchange->hooks->context, request, &exchange->state,
 						 on_reply, letter))
 		return true;
@@ -269,7 +269,7 @@ static void go_on(struct client *client, const struct auth_packet *packet)
 	struct auth_exchange *exchange = client->auth;
 	struct auth_letter *letter = letter_for(client);
 
-	client_park(client, COUNTER_PARKED_HOOK);
+	client_park(client, PARK_HOOK);
 	exchange->hooks->enhanced_auth_continue(exchange->hooks->context, exchange->state,
 						packet->authentication_data, on_reply, letter);
 }

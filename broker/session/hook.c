@@ -14,6 +14,7 @@
 struct hook_answer {
 	uint64_t hash;
 	uint8_t act; /* enum permission_act */
+	bool is_pending; /* asked, not answered */
 	bool is_allowed;
 };
 
@@ -54,18 +55,41 @@ static bool answers_add(struct client *client, const struct hook_answer *answer)
 	return true;
 }
 
+static struct hook_answer *answers_find(const struct client *client, uint8_t act, uint64_t hash)
+{
+	for (uint32_t i = 0; client->answers && i < client->answers->count; i++) {
+		struct hook_answer *answer = &client->answers->list[i];
+
+		if (answer->act == act && answer->hash == hash)
+			return answer;
+	}
+	return NULL;
+}
+
+static bool answers_are_complete(const struct client *client)
+{
+	for (uint32_t i = 0; i < client->answers->count; i++) {
+		if (client->answers->list[i].is_pending)
+			return false;
+	}
+	return true;
+}
+
 static void hook_on_arrive(struct worker *me, struct letter *letter)
 {
 	struct hook_letter *hook = (struct hook_letter *)letter;
 	struct endpoint *endpoint = route_find(me, hook->client);
+	struct hook_answer *asked;
 	struct client *client;
 
 	if (endpoint) {
 		client = TIMER_OWNER(endpoint, struct client, endpoint);
-		if (answers_add(client, &hook->answer))
-			client_unpark(client);
-		else
-			client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+		asked = answers_find(client, hook->answer.act, hook->answer.hash);
+		if (asked) {
+			*asked = hook->answer;
+			if (answers_are_complete(client))
+				client_unpark(client, PARK_HOOK);
+		}
 	}
 	letter_return(me, letter);
 }
@@ -84,37 +108,40 @@ static void hook_done(void *arg, bool allowed)
 	letter_post_foreign(hook->worker, &hook->letter);
 }
 
-static const struct hook_answer *answers_find(const struct client *client, uint8_t act,
-					      uint64_t hash)
+static enum permission answer_of(const struct hook_answer *answer)
 {
-	for (uint32_t i = 0; client->answers && i < client->answers->count; i++) {
-		const struct hook_answer *answer = &client->answers->list[i];
-
-		if (answer->act == act && answer->hash == hash)
-			return answer;
-	}
-	return NULL;
+	if (answer->is_pending)
+		return PERMISSION_PENDING;
+	return answer->is_allowed ? PERMISSION_ALLOWED : PERMISSION_DENIED;
 }
 
 static enum permission ask_hook(struct client *client, const struct permission_request *request)
 {
-	struct worker *me = client->conn.worker;
 	uint64_t hash = acl_topic_hash(request->topic);
 	const struct hook_answer *known = answers_find(client, (uint8_t)request->act, hash);
 	struct hook_letter *hook;
 	enum permission permission;
 
 	if (known)
-		return known->is_allowed ? PERMISSION_ALLOWED : PERMISSION_DENIED;
+		return answer_of(known);
 	hook = letter_create(NULL, &hook_letter_type, sizeof *hook);
-	hook->worker = me;
+	hook->worker = client->conn.worker;
 	hook->client = client->endpoint.handle;
-	hook->answer = (struct hook_answer){.hash = hash, .act = (uint8_t)request->act};
-	permission = rights_check(me, client->session, request, hook_done, hook);
-	if (permission == PERMISSION_PENDING)
-		client_park(client, COUNTER_PARKED_HOOK);
-	else
+	hook->answer = (struct hook_answer){
+		.hash = hash, .act = (uint8_t)request->act, .is_pending = true};
+	if (!answers_add(client, &hook->answer)) {
 		letter_destroy(NULL, &hook->letter);
+		return PERMISSION_DENIED;
+	}
+	hook->answer.is_pending = false;
+	/* Beyond this call the letter may be on its way already. */
+	permission = rights_check(client->conn.worker, client->session, request, hook_done, hook);
+	if (permission == PERMISSION_PENDING) {
+		client_park(client, PARK_HOOK);
+		return permission;
+	}
+	letter_destroy(NULL, &hook->letter);
+	client->answers->count--; /* it was the last one: nothing to remember */
 	return permission;
 }
 

@@ -68,7 +68,7 @@ static void send_ready(struct client *client)
 		ack_queue_pop(&client->acks);
 	}
 	if (client->acks.count < ACKS_WAITING_MAX / 2)
-		client_unpark(client);
+		client_unpark(client, PARK_ACKS);
 }
 
 bool client_answer(struct client *client, const struct pending_ack *ack)
@@ -81,7 +81,7 @@ bool client_answer(struct client *client, const struct pending_ack *ack)
 	}
 	if (ack_queue_push(&client->acks, ack) == ERR_NONE) {
 		if (client->acks.count >= ACKS_WAITING_MAX)
-			client_park(client, COUNTER_PARKED_CREDIT);
+			client_park(client, PARK_ACKS);
 		return true;
 	}
 	free(ack->codes);
@@ -113,7 +113,7 @@ static void on_receipt(struct worker *me, struct endpoint *endpoint, uint64_t to
 static void on_spread(struct worker *me, struct endpoint *endpoint)
 {
 	(void)me;
-	client_unpark(client_of_endpoint(endpoint));
+	client_unpark(client_of_endpoint(endpoint), PARK_FANOUT);
 }
 
 const struct endpoint_ops client_endpoint_ops = {
@@ -289,7 +289,7 @@ static bool finish_routed(struct client *client, const struct publish_packet *pa
 	uint8_t code = publication->is_matched ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS;
 
 	if (publication->is_spreading)
-		client_park(client, COUNTER_PARKED_FANOUT);
+		client_park(client, PARK_FANOUT);
 	if (packet->qos == 0)
 		return true;
 	client->received++;
@@ -325,7 +325,7 @@ static bool route_incoming(struct client *client, const struct incoming *incomin
 		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED, COUNTER_DROPPED_QUOTA);
 	case ROUTE_NO_CREDIT: break;
 	}
-	client_park(client, COUNTER_PARKED_CREDIT);
+	client_park(client, PARK_CREDIT);
 	letter_wait_for_credit(me, &client->credit);
 	return false;
 }
