@@ -197,6 +197,17 @@ static void client_on_lost(struct connection *conn, int error)
 		     error && error != ENOMEM ? strerror(error) : NULL);
 }
 
+/* It was to move, but is lost before it could. */
+static void leave_moving(struct session_worker *mine, const struct client *client)
+{
+	struct client **at = &mine->moving;
+
+	while (*at && *at != client)
+		at = &(*at)->moving_next;
+	if (*at)
+		*at = client->moving_next;
+}
+
 static void client_on_closed(struct connection *conn)
 {
 	struct client *client = client_of_connection(conn);
@@ -205,6 +216,7 @@ static void client_on_closed(struct connection *conn)
 
 	timer_disarm(&me->wheel, &client->timer);
 	letter_wait_cancel(&client->credit);
+	leave_moving(session_worker_of(me), client);
 	client_auth_end(client);
 	client_answers_clear(client);
 	pending_connect_free(client);

@@ -436,7 +436,7 @@ void client_post_moving(struct worker *me)
 
 		list = client->moving_next;
 		if (client->state != CLIENT_MOVING)
-			continue; /* lost meanwhile */
+			continue; /* lost in this very turn */
 		if (letter_has_credit(me, client->moving_to)) {
 			post_moving(me, client);
 			continue;
