@@ -21,6 +21,7 @@ def retain(t):
     for qos in (1, 2, 0):
         text = b"kept at %d" % qos
         publisher.publish(topic, text, qos=qos, retain=True)
+        publisher.expect_alive()
         client = t.open(f"s{qos}")
         client.subscribe((topic, 2))
         client.receive(topic, text, qos=qos, retain=True)

@@ -159,10 +159,13 @@ def replaced_under_load(t):
     topic = t.topic()
     client, publisher = t.open(), t.open("publisher")
     client.subscribe((topic, 1))
-    for count in range(60):
-        publisher.send(publish(topic, b"%d" % count, 1, count + 1, version=t.version))
-        if count % 5 == 0:
-            client.send(subscribe(1000 + count, [(topic, 1)], t.version))
+    for start in range(0, 60, 15):
+        for count in range(start, start + 15):
+            publisher.send(publish(topic, b"%d" % count, 1, count + 1, version=t.version))
+            if count % 5 == 0:
+                client.send(subscribe(1000 + count, [(topic, 1)], t.version))
+        for count in range(start, start + 15):
+            publisher.expect(PUBACK, packet_id=count + 1)
     seen = []
     while len(seen) < 60:
         pkt = client.recv()
