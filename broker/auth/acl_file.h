@@ -16,10 +16,10 @@
  *
  * A client id or user name that contains '+' or '#' would become a wildcard inside a pattern, so
  * such a client gets nothing from (4): only its user's `topic` lines count (as mosquitto 2.0).
- * Two things go further than mosquitto: an id or name that begins with '$' is not put at the start
- * of a pattern, where it would open the $-topics, and a '/' in it does not add levels: a pattern
- * that grants and would get a '/' from its %c or %u is left out for this client; one that denies is
- * kept. Both are logged once when the view is made.
+ * Two things go further than mosquitto, for patterns that grant; those that deny stay. A pattern
+ * with %c is left out for a client whose id holds a '/', which would reach into other levels. A
+ * pattern is left out where an id or name would put a '$' at its start, and so open the $-topics.
+ * What is left out is logged when the view is made.
  *
  * Topics are the broker's: with the listener's mount_point in front, and without "$share/GROUP/".
  */

@@ -59,6 +59,33 @@ static void stock_example_of_mosquitto_is_read(void **unused)
 	assert_null(acl);
 }
 
+/* The folder of the sources, from the absolute path that CMake compiles them under. */
+static const char *source_path(const char *file, char out[512])
+{
+	static const char here[] = "tests/unit/auth/test_acl_file.c";
+
+	assert_true(sizeof __FILE__ > sizeof here);
+	snprintf(out, 512, "%.*s%s", (int)(sizeof __FILE__ - sizeof here), __FILE__, file);
+	return out;
+}
+
+static void our_own_example_means_what_it_says(void **unused)
+{
+	struct err_detail detail = {0};
+	struct acl_file *acl;
+	char path[512];
+
+	(void)unused;
+	if (acl_file_load(source_path("conf/examples/acl.example", path), &acl, &detail))
+		fail_msg("%s", detail.text);
+	assert_int_equal(user_bits(acl, NULL, "public/x"), ACL_BIT_READ);
+	assert_int_equal(user_bits(acl, "dashboard", "$SYS/broker/uptime"), ACL_BIT_READ);
+	assert_int_equal(user_bits(acl, "dashboard", "a"), ACL_BIT_READ);
+	assert_true(user_bits(acl, "controller", "devices/7/firmware") & ACL_BIT_DENY);
+	assert_int_equal(acl_file_pattern_count(acl), 2);
+	acl_file_unref(&acl);
+}
+
 static void each_access_word_has_its_meaning(void **unused)
 {
 	struct acl_file *acl = parse("topic a\ntopic read b\ntopic write c\ntopic readwrite d\n"
@@ -164,6 +191,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(stock_example_of_mosquitto_is_read),
+		cmocka_unit_test(our_own_example_means_what_it_says),
 		cmocka_unit_test(each_access_word_has_its_meaning),
 		cmocka_unit_test(user_named_twice_has_the_rules_of_both_places),
 		cmocka_unit_test(patterns_are_for_all_wherever_they_stand),

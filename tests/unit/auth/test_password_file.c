@@ -213,6 +213,41 @@ static void files_are_loaded_and_errors_name_them(void **unused)
 	rmdir(folder);
 }
 
+/*
+ * The example's users are commented out, because their password is known; without the '#' they must
+ * be users with that password.
+ */
+static void lines_of_our_example_are_good_and_let_nobody_in(void **unused)
+{
+	static const char here[] = "tests/unit/auth/test_password_file.c";
+	static const char *const names[] = {"dashboard", "controller", "device-1"};
+	char path[512], text[8192], *line;
+	struct password_file *file;
+	FILE *in;
+
+	(void)unused;
+	snprintf(path, sizeof path, "%.*sconf/examples/passwords.example",
+		 (int)(sizeof __FILE__ - sizeof here), __FILE__);
+	assert_int_equal(password_file_load(path, &file, NULL), ERR_NONE);
+	assert_int_equal(password_file_count(file), 0);
+	password_file_unref(&file);
+	in = fopen(path, "r");
+	assert_non_null(in);
+	text[fread(text, 1, sizeof text - 1, in)] = '\0';
+	fclose(in);
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		line = strstr(text, names[i]);
+		while (line && (line[-1] != '#' || line[strlen(names[i])] != ':'))
+			line = strstr(line + 1, names[i]);
+		assert_non_null(line);
+		line[-1] = ' ';
+	}
+	file = parse(text);
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		assert_true(verify(file, names[i], "example"));
+	password_file_unref(&file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +260,7 @@ int main(void)
 		cmocka_unit_test(entries_are_equal_when_name_and_hash_are),
 		cmocka_unit_test(references_keep_the_snapshot),
 		cmocka_unit_test(many_users_are_all_found),
+		cmocka_unit_test(lines_of_our_example_are_good_and_let_nobody_in),
 		cmocka_unit_test(files_are_loaded_and_errors_name_them),
 	};
 
