@@ -13,7 +13,7 @@ foreach(section 1 5 8)
 	install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
 
-file(GLOB examples CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/conf/*.example)
+file(GLOB examples CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/conf/examples/*)
 install(FILES ${examples} DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES README.md LICENSE SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 
