@@ -259,6 +259,8 @@ static void scope_is_none_when_nothing_can_be_read(void **unused)
 	assert_int_equal(scope_of("pattern read a/b\npattern deny a/+\n", "#"), ACL_SCOPE_NONE);
 	assert_int_equal(scope_of("user user\ntopic read a/b\npattern deny a/+\n", "#"),
 			 ACL_SCOPE_PART);
+	assert_int_equal(scope_of("pattern read a/#\npattern deny a/b/#\n", "a/b/+"),
+			 ACL_SCOPE_NONE);
 }
 
 /*

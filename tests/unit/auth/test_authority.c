@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "auth/authority.h"
+#include "auth/password_hash.h"
 
 /* Made with mosquitto_passwd 2.0.11; the passwords are "secret" and "hunter2". */
 #define ALICE                                                                                      \
@@ -179,6 +180,22 @@ static void password_file_decides_who_has_a_name(void **unused)
 			assert_denied(authority, NULL, NULL, 0x87);
 		authority_unref(&authority);
 	}
+}
+
+static void no_password_is_not_an_empty_one(void **unused)
+{
+	struct authority *authority;
+	struct password_hash hash;
+	char users[PASSWORD_TEXT_MAX + 16] = "empty:";
+
+	(void)unused;
+	assert_int_equal(password_hash_make(PASSWORD_SHA512, 0, SLICE_LITERAL(""), &hash, NULL),
+			 ERR_NONE);
+	password_hash_format(&hash, users + strlen(users));
+	authority = make(false, users, NULL, NULL);
+	assert_allowed(authority, "empty", "");
+	assert_denied(authority, "empty", NULL, 0x86);
+	authority_unref(&authority);
 }
 
 static void check_outlives_the_snapshot_and_the_callers_bytes(void **unused)
@@ -451,6 +468,7 @@ int main(void)
 		cmocka_unit_test(anonymous_broker_lets_everybody_in),
 		cmocka_unit_test(broker_without_users_and_anonymous_lets_nobody_in),
 		cmocka_unit_test(password_file_decides_who_has_a_name),
+		cmocka_unit_test(no_password_is_not_an_empty_one),
 		cmocka_unit_test(check_outlives_the_snapshot_and_the_callers_bytes),
 		cmocka_unit_test(each_snapshot_has_a_higher_generation),
 		cmocka_unit_test(bad_file_makes_no_authority_and_is_named),
