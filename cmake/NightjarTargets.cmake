@@ -117,6 +117,17 @@ function(nightjar_fuzz_targets)
 	endforeach()
 endfunction()
 
+# tests/conformance/auth_broker.c is the broker with an authenticator for tests.
+function(nightjar_test_broker)
+	nightjar_libraries_up_to(server libraries)
+	if(NOT TARGET nj_server)
+		return()
+	endif()
+	add_executable(nightjar-test-auth ${CMAKE_SOURCE_DIR}/tests/conformance/auth_broker.c)
+	target_link_libraries(nightjar-test-auth PRIVATE ${libraries})
+	nightjar_test_program(nightjar-test-auth conformance)
+endfunction()
+
 # Programs that put load on a running broker, or talk to it with other people's clients. They share
 # no code with the broker, except bench_*.c, which time parts of it.
 #   tests/stress/{wire,crowd}.c   a small client, and many of them, for the others
