@@ -37,7 +37,7 @@ struct encoding_cache {
  * duplicates are allowed). Borrowed: valid until deliver() returns. */
 struct delivery {
 	struct message *message;
-	struct encoding_cache *encodings; /* shared by all receivers of this message; NULL: none */
+	struct encoding_cache *encodings; /* shared by all receivers of this message; NULL: there is one */
 	const uint32_t *subscription_ids; /* those that are not 0 */
 	uint16_t subscription_id_count;
 	uint8_t qos;		    /* the lower of the message's and the highest subscription's */

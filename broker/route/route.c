@@ -231,9 +231,12 @@ void route_deliver_range(struct worker *me, struct message *message,
 			 bool by_handle)
 {
 	struct route_worker *route = route_worker_of(me);
-	struct delivery delivery = {.message = message, .encodings = &route->encodings};
+	struct delivery delivery = {.message = message};
 
-	encodings_reset(&route->encodings);
+	if (result->target_count > 1) {
+		delivery.encodings = &route->encodings;
+		encodings_reset(&route->encodings);
+	}
 	for (uint32_t i = from; i < to; i++) {
 		const struct route_target *target = &result->targets[i];
 		struct endpoint *endpoint = target->endpoint;

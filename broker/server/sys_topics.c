@@ -54,9 +54,17 @@ static uint64_t sys_clients_maximum(const struct sys_moment *moment)
 	return moment->clients_maximum;
 }
 
+/* A message that waits for several sessions counts for each of them; its bytes count once. */
 static uint64_t sys_messages_stored(const struct sys_moment *moment)
 {
-	return moment->sum[COUNTER_MESSAGES_STORED];
+	return moment->sum[COUNTER_RETAINED_MESSAGES] + moment->sum[COUNTER_MESSAGES_QUEUED] +
+	       moment->sum[COUNTER_MESSAGES_INFLIGHT];
+}
+
+static uint64_t sys_messages_bytes(const struct sys_moment *moment)
+{
+	(void)moment;
+	return memory_used(MEMORY_MESSAGE);
 }
 
 static uint64_t sys_heap_current(const struct sys_moment *moment)

@@ -62,14 +62,12 @@ enum err sessions_worker_init(struct session_world *world, struct worker *worker
 	return ERR_NONE;
 }
 
-struct slice session_mounted_topic(struct worker *me, const struct listener_profile *profile,
-				   struct slice topic)
+struct slice session_mount(struct worker *me, const struct listener_profile *profile,
+			   struct slice topic)
 {
 	struct session_worker *mine = session_worker_of(me);
 	size_t len = profile->mount_point.len + topic.len;
 
-	if (profile->mount_point.len == 0)
-		return topic;
 	if (len > mine->scratch_cap) {
 		uint8_t *scratch = realloc(mine->scratch, len);
 

@@ -219,6 +219,8 @@ static void identity_settled(struct client *client, const struct identity_answer
 	refuse_counted(client, COUNTER_REFUSED_AUTH, answer->reason_code, answer->why);
 }
 
+static bool hash_submit(struct client *client, struct password_check *check);
+
 static struct client *deciding_client(struct worker *me, handle_t handle)
 {
 	struct endpoint *endpoint = route_find(me, handle);
@@ -235,8 +237,14 @@ static void identity_answered(struct worker *me, handle_t handle, struct passwor
 	struct client *client = deciding_client(me, handle);
 	struct identity_answer answer = password_check_answer(check);
 
-	if (client)
+	/* The hook has left the decision to the password file. */
+	if (client && answer.verdict == IDENTITY_NEEDS_HASH) {
+		if (hash_submit(client, check))
+			return;
+		client_refuse(client, RC_SERVER_UNAVAILABLE, "no memory");
+	} else if (client) {
 		identity_settled(client, &answer);
+	}
 	password_check_destroy(&check);
 }
 
@@ -303,6 +311,7 @@ static void hook_ask(struct client *client, struct password_check *check)
 	identity->worker = client->conn.worker;
 	identity->client = client->endpoint.handle;
 	identity->check = check;
+	letter_lend(client->conn.worker, &identity->letter);
 	password_check_ask(check, hook_done, identity);
 }
 

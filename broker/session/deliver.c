@@ -232,14 +232,37 @@ static void send_shared(struct worker *me, struct client *client, const struct d
 	count_sent(me, delivery->message);
 }
 
+/* The only receiver: straight into its output, without the copy that others would share. */
+static void send_plain(struct worker *me, struct client *client, const struct delivery *delivery)
+{
+	struct publish_encoding encoding;
+	uint8_t *room;
+	size_t size;
+
+	if (!encoding_begin(me, client, delivery->message, &encoding))
+		return;
+	encoding.retain = delivery->retain;
+	size = publish_encoded_size(&encoding);
+	if (!fits_client(me, client, size))
+		return;
+	room = connection_reserve(&client->conn, size);
+	if (!room)
+		return;
+	connection_wrote(&client->conn, publish_encode(room, &encoding));
+	count_sent(me, delivery->message);
+}
+
 static void send_qos0(struct worker *me, struct session *session, const struct delivery *delivery)
 {
 	struct client *client = session->client;
 	struct outgoing out;
 
-	if (delivery->encodings && delivery->subscription_id_count == 0 &&
-	    client->topic_alias_maximum == 0 && session_profile(me, session)->mount_point.len == 0) {
-		send_shared(me, client, delivery);
+	if (delivery->subscription_id_count == 0 && client->topic_alias_maximum == 0 &&
+	    session_profile(me, session)->mount_point.len == 0) {
+		if (delivery->encodings)
+			send_shared(me, client, delivery);
+		else
+			send_plain(me, client, delivery);
 		return;
 	}
 	if (outgoing_init(me, &out, delivery) != ERR_NONE) {

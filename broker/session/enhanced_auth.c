@@ -84,8 +84,10 @@ static void on_success(struct client *client, struct auth_letter *reply)
 	if (client->state == CLIENT_ONLINE) {
 		client->auth->is_reauthenticating = false;
 		send_auth(client, RC_SUCCESS, reply);
+		client_unpark(client, PARK_HOOK);
 		return;
 	}
+	/* It stays parked until CONNACK: nothing may be read on its way to another worker. */
 	if (reply->has_username &&
 	    !pending_connect_rename(client, slice_of(reply->username, reply->username_len))) {
 		client_refuse(client, RC_SERVER_UNAVAILABLE, "no memory");
@@ -117,10 +119,7 @@ static void apply_reply(struct client *client, struct auth_letter *reply)
 		send_auth(client, RC_CONTINUE_AUTHENTICATION, reply);
 		client_unpark(client, PARK_HOOK);
 		break;
-	case ENHANCED_AUTH_SUCCESS:
-		client_unpark(client, PARK_HOOK);
-		on_success(client, reply);
-		break;
+	case ENHANCED_AUTH_SUCCESS: on_success(client, reply); break;
 	case ENHANCED_AUTH_FAIL: on_fail(client, reply->reason_code); break;
 	}
 }
@@ -129,12 +128,13 @@ static void auth_on_arrive(struct worker *me, struct letter *letter)
 {
 	struct auth_letter *reply = (struct auth_letter *)letter;
 	struct endpoint *endpoint = route_find(me, reply->client);
+	struct client *client = endpoint ? TIMER_OWNER(endpoint, struct client, endpoint) : NULL;
 
 	reply->exchange->is_outstanding = false;
 	if (reply->exchange->is_orphaned)
 		exchange_free(reply->exchange);
-	else if (endpoint)
-		apply_reply(TIMER_OWNER(endpoint, struct client, endpoint), reply);
+	else if (client && client->state != CLIENT_ENDING)
+		apply_reply(client, reply);
 	free(reply->username);
 	free(reply->data);
 	letter_return(me, letter);
@@ -187,6 +187,7 @@ static struct auth_letter *letter_for(struct client *client)
 	letter->client = client->endpoint.handle;
 	letter->exchange = client->auth;
 	client->auth->is_outstanding = true;
+	letter_lend(client->conn.worker, &letter->letter);
 	return letter;
 }
 
@@ -217,6 +218,7 @@ static bool ask_start(struct client *client, const struct identity_request *requ
 						 on_reply, letter))
 		return true;
 	exchange->is_outstanding = false;
+	letter_take_back(client->conn.worker, &letter->letter);
 	letter_destroy(NULL, &letter->letter);
 	return false;
 }

@@ -134,12 +134,14 @@ static enum permission ask_hook(struct client *client, const struct permission_r
 		return PERMISSION_DENIED;
 	}
 	hook->answer.is_pending = false;
+	letter_lend(client->conn.worker, &hook->letter);
 	/* Beyond this call the letter may be on its way already. */
 	permission = rights_check(client->conn.worker, client->session, request, hook_done, hook);
 	if (permission == PERMISSION_PENDING) {
 		client_park(client, PARK_HOOK);
 		return permission;
 	}
+	letter_take_back(client->conn.worker, &hook->letter);
 	letter_destroy(NULL, &hook->letter);
 	client->answers->count--; /* it was the last one: nothing to remember */
 	return permission;

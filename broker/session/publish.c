@@ -191,7 +191,8 @@ static uint8_t check_publication(const struct client *client, const struct incom
 		return RC_QUOTA_EXCEEDED; /* no memory for the mount point */
 	if (incoming->topic.len > TOPIC_MAX_BYTES)
 		return RC_TOPIC_NAME_INVALID;
-	if (settings->max_topic_levels &&
+	/* A topic has at most one level more than bytes: most need not be counted. */
+	if (settings->max_topic_levels && packet->topic.len >= settings->max_topic_levels &&
 	    topic_levels_count(packet->topic) > settings->max_topic_levels)
 		return RC_TOPIC_NAME_INVALID;
 	if (packet->topic.len >= 5 && memcmp(packet->topic.data, "$SYS/", 5) == 0)

@@ -156,8 +156,15 @@ void session_drop_outgoing(struct worker *me, struct session *session);
 
 /* The topic with the listener's mount point in front: a view into the worker's scratch memory, or
  * the topic itself when there is none. Empty when there is no memory. */
-struct slice session_mounted_topic(struct worker *me, const struct listener_profile *profile,
-				   struct slice topic);
+struct slice session_mount(struct worker *me, const struct listener_profile *profile,
+			   struct slice topic);
+
+static inline struct slice session_mounted_topic(struct worker *me,
+						 const struct listener_profile *profile,
+						 struct slice topic)
+{
+	return profile->mount_point.len ? session_mount(me, profile, topic) : topic;
+}
 
 /* rights.c */
 enum err rights_init(struct rights *rights, struct authority *authority,
