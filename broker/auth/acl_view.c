@@ -56,21 +56,15 @@ static size_t substitute(struct slice pattern, const struct acl_subject *subject
 
 	for (size_t i = 0; i < pattern.len; i++) {
 		struct slice piece = slice_of(&pattern.data[i], 1);
+		bool is_client_id = is_placeholder(pattern, i, 'c');
 
-		if (is_placeholder(pattern, i, 'c'))
-			piece = subject->client_id;
-		else if (is_placeholder(pattern, i, 'u'))
-			piece = subject->username;
-		else {
-			if (out)
-				out[length] = pattern.data[i];
-			length++;
-			continue;
+		if (is_client_id || is_placeholder(pattern, i, 'u')) {
+			piece = is_client_id ? subject->client_id : subject->username;
+			i++; /* the letter behind '%' */
 		}
 		if (out && piece.len)
 			memcpy(out + length, piece.data, piece.len);
 		length += piece.len;
-		i++; /* the letter behind '%' */
 	}
 	return length;
 }

@@ -60,7 +60,8 @@ struct identity_answer {
 
 /*
  * Hooks, filled in by plugins. Members that are NULL mean the built-in behaviour. The struct is
- * frozen and outlives every authority that was created with it.
+ * frozen and outlives every authority that was created with it. The broker does not end before
+ * every answer that is due has come: who asks elsewhere needs a deadline of its own.
  */
 typedef void (*identity_done_fn)(void *arg, enum identity_verdict verdict, uint8_t reason_code);
 
@@ -118,7 +119,10 @@ struct authority_hooks {
 	/* After a reload: is this user, admitted by check_password, still welcome? Any thread, fast. */
 	bool (*still_admits)(void *context, bool has_username, struct slice username);
 
-	/* On the connection's worker: answers at once, or PENDING and then done on any thread. */
+	/*
+	 * On the connection's worker: answers at once, or PENDING and then done on any thread. done
+	 * is NULL where nobody can wait (deliveries, wills): PENDING then means denied.
+	 */
 	enum permission (*check_permission)(void *context, const struct permission_request *request,
 					    permission_done_fn done, void *arg);
 

@@ -150,22 +150,30 @@ static enum err sort_and_check_duplicates(struct password_file *file, const char
 	return ERR_NONE;
 }
 
+static struct password_file *allocate(size_t entries, size_t name_bytes)
+{
+	struct password_file *file = calloc(1, sizeof *file);
+
+	if (!file)
+		return NULL;
+	file->references = 1;
+	file->entries = calloc(entries + 1, sizeof *file->entries);
+	file->names = malloc(name_bytes + 1);
+	if (!file->entries || !file->names)
+		password_file_unref(&file);
+	return file;
+}
+
 enum err password_file_parse(struct slice text, const char *name, struct password_file **out,
 			     struct err_detail *detail)
 {
-	struct password_file *file = calloc(1, sizeof *file);
-	enum err err = ERR_NOMEM;
+	struct password_file *file = allocate(count_content(text, name), text.len);
+	enum err err;
 
 	*out = NULL;
-	if (file) {
-		file->references = 1;
-		file->entries = calloc(count_content(text, name) + 1, sizeof *file->entries);
-		file->names = malloc(text.len + 1);
-	}
-	if (!file || !file->entries || !file->names)
-		err = err_set(detail, ERR_NOMEM, "%s: no memory for its users", name);
-	else
-		err = parse_lines(file, text, name, detail);
+	if (!file)
+		return err_set(detail, ERR_NOMEM, "%s: no memory for its users", name);
+	err = parse_lines(file, text, name, detail);
 	if (!err)
 		err = sort_and_check_duplicates(file, name, detail);
 	if (err)
