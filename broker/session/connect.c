@@ -152,8 +152,8 @@ static const char *settle_client_id(struct client *client, uint8_t *out_code)
 		return NULL;
 	}
 	if (pending->client_id.len < settings->clientid_prefixes.len ||
-	    memcmp(pending->client_id.data, settings->clientid_prefixes.data,
-		   settings->clientid_prefixes.len) != 0)
+	    !slice_equal(slice_of(pending->client_id.data, settings->clientid_prefixes.len),
+			 settings->clientid_prefixes))
 		return *out_code = RC_NOT_AUTHORIZED, "the client id is not one of clientid_prefixes";
 	return NULL;
 }
