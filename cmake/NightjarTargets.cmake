@@ -41,6 +41,14 @@ function(nightjar_broker)
 	target_link_options(nightjar PRIVATE ${NIGHTJAR_LTO_LINK})
 endfunction()
 
+# The broker with an authenticator behind its hooks, for tests; stands beside it, is not installed.
+function(nightjar_test_broker)
+	nightjar_libraries_up_to(server libraries)
+	add_executable(nightjar-test-auth ${CMAKE_SOURCE_DIR}/tests/support/test_auth.c)
+	target_link_libraries(nightjar-test-auth PRIVATE ${libraries})
+	target_link_options(nightjar-test-auth PRIVATE ${NIGHTJAR_LTO_LINK})
+endfunction()
+
 # clients/<name>/*.c is the program <name>, which may use folder and those below.
 function(nightjar_client name folder)
 	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/clients/${name}/*.c)
@@ -115,17 +123,6 @@ function(nightjar_fuzz_targets)
 			add_dependencies(fuzzers fuzz_${name})
 		endif()
 	endforeach()
-endfunction()
-
-# tests/conformance/auth_broker.c is the broker with an authenticator for tests.
-function(nightjar_test_broker)
-	nightjar_libraries_up_to(server libraries)
-	if(NOT TARGET nj_server)
-		return()
-	endif()
-	add_executable(nightjar-test-auth ${CMAKE_SOURCE_DIR}/tests/conformance/auth_broker.c)
-	target_link_libraries(nightjar-test-auth PRIVATE ${libraries})
-	nightjar_test_program(nightjar-test-auth conformance)
 endfunction()
 
 # Programs that put load on a running broker, or talk to it with other people's clients. They share

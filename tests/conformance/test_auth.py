@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections 3.15 and 4.12: enhanced authentication.
 
-Where a method is needed the cases use auth_broker.c, built as nightjar-test-auth: the broker with a
-hook for the method NJ-CHALLENGE. The server asks "who?", the client answers "me", and the server's
-last word is "welcome". NIGHTJAR_AUTH_BIN names the program if it lies elsewhere.
+Where a method is needed the cases use nightjar-test-auth (tests/support/test_auth.c), the broker with
+a hook for the method NJ-CHALLENGE: the server asks "who?", the client answers "me", and the
+server's last word is "welcome". NIGHTJAR_AUTH_BIN names the program if it lies elsewhere.
 """
 import os
 
@@ -16,9 +16,8 @@ METHOD = "NJ-CHALLENGE"
 
 
 def auth_broker():
-    build = os.path.dirname(os.path.dirname(os.path.abspath(default_bin())))
     path = os.environ.get("NIGHTJAR_AUTH_BIN") or \
-        os.path.join(build, "tests", "conformance", "nightjar-test-auth")
+        os.path.join(os.path.dirname(default_bin()), "nightjar-test-auth")
     return path if os.path.exists(path) else None
 
 

@@ -29,6 +29,7 @@ from harness.mqtt_raw import V31, V311, V5, Client, Malformed, Mismatch
 
 VERSION_NAMES = {V31: "3.1", V311: "3.1.1", V5: "5"}
 CASES = []
+DEATHS_MAX = 5
 
 
 class Skip(Exception):
@@ -134,17 +135,29 @@ class Brokers:
     def __init__(self):
         self.lock = threading.Lock()
         self.running = {}
+        self.deaths = []
 
     def get(self, this):
         key = (this.conf, tuple(sorted(this.files.items())), self._binary(this))
         with self.lock:
             entry = self.running.setdefault(key, [threading.Lock(), None])
         with entry[0]:
-            if entry[1] is None or not entry[1].is_running():
-                if entry[1] is not None:
-                    raise BrokerError("the shared broker has died before\n" + entry[1].log_tail())
+            if entry[1] is not None and not entry[1].is_running():
+                self._bury(entry[1])
+                entry[1] = None
+            if entry[1] is None:
                 entry[1] = self.own(this).start()
             return entry[1]
+
+    def _bury(self, broker):
+        """A shared broker that died is reported once; the cases that follow get a fresh one."""
+        if len(self.deaths) >= DEATHS_MAX:
+            raise BrokerError("not started: shared brokers died before")
+        try:
+            broker.stop()
+            self.deaths.append("a shared broker ended by itself")
+        except BrokerError as err:
+            self.deaths.append(f"a shared broker died: {err}")
 
     @staticmethod
     def _binary(this):
@@ -155,7 +168,7 @@ class Brokers:
 
     def stop(self):
         """Stop all of them; returns the list of what was wrong."""
-        problems = []
+        problems = list(self.deaths)
         for _lock, broker in self.running.values():
             if broker is None:
                 continue
