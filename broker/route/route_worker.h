@@ -10,6 +10,7 @@
 #include "route/match_cache.h"
 
 struct spread;
+struct shared_worker;
 
 struct route {
 	struct topic_tree *tree;
@@ -24,6 +25,7 @@ struct route_worker {
 	struct encoding_cache encodings;
 	struct spread *spreads; /* fan-outs that go in slices */
 	struct topic_match match; /* scratch for the rare path of mixed No Local */
+	struct shared_worker *shared; /* shared_group.c */
 };
 
 static inline struct route_worker *route_worker_of(struct worker *worker)
