@@ -78,11 +78,26 @@ void letter_post_foreign(struct worker *target, struct letter *letter)
 	BUG_ON(letter->home != WORKER_NONE || letter->type->takes_credit);
 	letter->target = target->id;
 	letter->returning = false;
-	runtime_busy_add(target->runtime, 1);
+	if (!letter->is_lent)
+		runtime_busy_add(target->runtime, 1);
 	node_list_add(&list, &letter->node);
 	mailbox_post(target->mailbox, MAILBOX_LETTERS, &list);
 	if (mailbox_wake_is_due(target->mailbox, true))
 		worker_wake(target);
+}
+
+void letter_lend(struct worker *me, struct letter *letter)
+{
+	BUG_ON(letter->home != WORKER_NONE || letter->is_lent);
+	letter->is_lent = true;
+	runtime_busy_add(me->runtime, 1);
+}
+
+void letter_take_back(struct worker *me, struct letter *letter)
+{
+	BUG_ON(!letter->is_lent);
+	letter->is_lent = false;
+	runtime_busy_drop(me->runtime, 1);
 }
 
 static void letter_come_home(struct worker *me, struct letter *letter)

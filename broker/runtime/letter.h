@@ -51,6 +51,7 @@ struct letter {
 	uint16_t home; /* WORKER_NONE: foreign */
 	uint16_t target;
 	bool returning;
+	bool is_lent;
 	bool wake_home; /* set by letter_create() from the type; a sender may change it */
 };
 
@@ -69,6 +70,14 @@ void letter_return(struct worker *me, struct letter *letter);
 /* From any thread that is no worker: main thread, thread pool. Allocated with malloc through
  * letter_create(NULL, ...); takes no credit. */
 void letter_post_foreign(struct worker *target, struct letter *letter);
+
+/*
+ * A foreign letter that others were given and will post some time (a plugin's answer): from here on
+ * the runtime does not stop before it has arrived. Once it has been lent it is theirs, and only who
+ * knows that they will not post it may take it back and destroy it.
+ */
+void letter_lend(struct worker *me, struct letter *letter);
+void letter_take_back(struct worker *me, struct letter *letter);
 
 /* Waiting for credit. An entry is queued at most once; on_credit runs on me, in a later turn, when
  * a letter came home from any target; it looks again with letter_has_credit(), and queues itself
