@@ -259,7 +259,8 @@ static void read_to_the_end(struct connection *conn)
 		else
 			read_usual(conn);
 	}
-	if (conn->worker && !connection_is_closing(conn))
+	/* A paused one has not heard all of it. Once it is read again the socket reports again. */
+	if (conn->worker && !connection_is_closing(conn) && !(conn->flags & CONNECTION_PAUSED))
 		conn->ops->on_lost(conn, ECONNRESET);
 }
 
@@ -410,6 +411,7 @@ bool connection_write(struct connection *conn, struct slice bytes)
 void connection_pause(struct connection *conn)
 {
 	conn->flags |= CONNECTION_PAUSED;
+	conn->flags &= (uint16_t)~CONNECTION_RESUME_WANTED;
 	connection_watch(conn);
 }
 
@@ -417,7 +419,10 @@ void connection_resume(struct connection *conn)
 {
 	struct net_worker *net = net_worker_of(conn->worker);
 
-	if (!(conn->flags & CONNECTION_PAUSED) || (conn->flags & CONNECTION_RESUMING))
+	if (!(conn->flags & CONNECTION_PAUSED))
+		return;
+	conn->flags |= CONNECTION_RESUME_WANTED;
+	if (conn->flags & CONNECTION_RESUMING)
 		return;
 	conn->flags |= CONNECTION_RESUMING;
 	conn->resume_next = net->resume;
@@ -427,9 +432,10 @@ void connection_resume(struct connection *conn)
 
 static void resume_now(struct connection *conn)
 {
-	conn->flags &= (uint16_t) ~(CONNECTION_RESUMING | CONNECTION_PAUSED);
-	if (connection_is_closing(conn))
+	conn->flags &= (uint16_t)~CONNECTION_RESUMING;
+	if (connection_is_closing(conn) || !(conn->flags & CONNECTION_RESUME_WANTED))
 		return;
+	conn->flags &= (uint16_t) ~(CONNECTION_RESUME_WANTED | CONNECTION_PAUSED);
 	/* Time in which we did not read is not the peer's silence. */
 	conn->last_read_ms = conn->worker->now_ms;
 	if (conn->in_len && conn->in_len >= conn->in_wanted)
@@ -554,11 +560,11 @@ void connection_detach(struct connection *conn)
 {
 	if (conn->out && !connection_is_choked(conn))
 		output_flush(conn);
+	/* What is left goes along; if the peer is gone, the next attempt to write tells. */
+	if (conn->out)
+		conn->flags |= CONNECTION_CHOKED;
 	leave_lists(conn);
 	poll_close(conn);
-	net_chunk_free(net_worker_of(conn->worker), conn->out, conn->out_cap);
-	conn->out = NULL;
-	conn->out_start = conn->out_len = conn->out_cap = 0;
 	counter_sub(conn->worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
 	conn->worker = NULL;
 }
@@ -573,6 +579,8 @@ void connection_attach(struct connection *conn, struct worker *worker)
 		return;
 	}
 	connection_watch(conn);
+	if (conn->flags & CONNECTION_RESUME_WANTED)
+		connection_resume(conn);
 }
 
 enum err net_worker_init(struct worker *worker)

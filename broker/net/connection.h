@@ -64,6 +64,7 @@ enum connection_flag {
 	CONNECTION_CLOSING = 1 << 4,	/* ends with this turn */
 	CONNECTION_RESUMING = 1 << 5,	/* in the worker's list of those to read again */
 	CONNECTION_EOF = 1 << 6,	/* the peer will send nothing more */
+	CONNECTION_RESUME_WANTED = 1 << 7, /* resumed, and not paused again since */
 };
 
 struct connection {
@@ -119,14 +120,16 @@ static inline void connection_wrote(struct connection *conn, size_t len)
 /* The same in one call. */
 bool connection_write(struct connection *conn, struct slice bytes);
 
-/* Stops and starts reading. Resuming hands up what is unread already, in a later turn. */
+/* Stops and starts reading. Resuming hands up what is unread already, in a later turn; a pause that
+ * comes before takes it back. */
 void connection_pause(struct connection *conn);
 void connection_resume(struct connection *conn);
 
 /* Ends it with this turn: output that the socket takes at once still leaves. */
 void connection_close(struct connection *conn);
 
-/* Moves to another worker: detached it belongs to whoever holds it, unread bytes included. */
+/* Moves to another worker: detached it belongs to whoever holds it, unread bytes and output that
+ * the peer has not taken included. */
 void connection_detach(struct connection *conn);
 /* On the new worker. On failure the connection is closed and on_closed() runs. */
 void connection_attach(struct connection *conn, struct worker *worker);
