@@ -14,6 +14,15 @@ endif()
 set(CMAKE_C_FLAGS_RELEASE "-O2 -g -fno-omit-frame-pointer")
 set(CMAKE_C_FLAGS_DEBUG "-O1 -g -fno-omit-frame-pointer")
 
+# gcc clears structs of 64 bytes and more with "rep stos", whose start alone takes as long as all of
+# the rest of a message's way through a function (measured: 40 % of message_create()).
+include(CheckCCompilerFlag)
+set(NIGHTJAR_CLEAR_BY_LOOP -mmemset-strategy=unrolled_loop:256:noalign,libcall:-1:noalign)
+check_c_compiler_flag(${NIGHTJAR_CLEAR_BY_LOOP} NIGHTJAR_HAVE_MEMSET_STRATEGY)
+if(NIGHTJAR_HAVE_MEMSET_STRATEGY)
+	add_compile_options(${NIGHTJAR_CLEAR_BY_LOOP})
+endif()
+
 add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla)
 if(NIGHTJAR_WERROR)
 	add_compile_options(-Werror)

@@ -124,10 +124,11 @@ struct message *message_create(struct worker *me, const struct message_content *
 	if (!m)
 		return NULL;
 	memory_charge(MEMORY_MESSAGE, size);
-	memset(m, 0, sizeof *m);
+	/* Every member is set below: clearing the block first costs as much as all the rest. */
 	message_number(me, m);
 	message_fill(m, content);
 	m->shared_refs = 1;
+	m->retained_version = 0;
 	m->arrived_ms = me ? me->now_ms : clock_now_ms();
 	m->expires_ms = content->expires_ms;
 	m->topic_hash = content->topic_hash;
