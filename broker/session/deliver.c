@@ -63,14 +63,18 @@ bool session_is_ready(struct worker *me, const struct session *session, uint8_t 
 	       (qos == 0 || window_has_room(me, session));
 }
 
-/* What is left of the Message Expiry Interval; false: nothing [MQTT-3.3.2-5]. */
+/*
+ * What is left of the Message Expiry Interval; false: nothing [MQTT-3.3.2-5]. This worker's time may
+ * stand a little before the arrival at another: then nothing has passed, and not less than that.
+ */
 static bool expiry_left(struct worker *me, const struct message *message, uint32_t *out_s)
 {
+	uint64_t now_ms = me->now_ms > message->arrived_ms ? me->now_ms : message->arrived_ms;
 	uint64_t left_ms;
 
-	if (message->expires_ms <= me->now_ms)
+	if (message->expires_ms <= now_ms)
 		return false;
-	left_ms = message->expires_ms - me->now_ms;
+	left_ms = message->expires_ms - now_ms;
 	*out_s = (uint32_t)((left_ms + 999) / 1000);
 	return true;
 }
