@@ -318,7 +318,6 @@ static void post_to(struct worker *me, uint16_t target, const struct publication
 	letter->wants_receipt = publication->wants_receipt;
 	letter->letter.wake_home = publication->wants_receipt;
 	letter_post(me, target, &letter->letter);
-	counter_add(me->counters, COUNTER_LETTERS_POSTED, 1);
 }
 
 static bool others_have_credit(struct worker *me, const struct match_result *result)
