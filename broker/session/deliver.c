@@ -693,7 +693,8 @@ void session_return_tickets(struct worker *me, struct session *session)
 		struct window_slot *slot = &window->slots[index];
 
 		index = slot->prev;
-		if (slot->out.ticket && slot->out.qos == 1)
+		if (slot->out.ticket &&
+		    (slot->out.qos == 1 || (slot->out.flags & OUTGOING_NEVER_SENT)))
 			finish_slot(me, session, slot, SHARED_BACK);
 	}
 }
