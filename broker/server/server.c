@@ -68,13 +68,14 @@ static int serve(const struct command_line *line, struct config *config,
 
 	broker.line = *line;
 	broker.hooks = hooks;
+	/* Before the listeners are open: who can connect may also send SIGHUP, which would kill. */
+	broker_watch_signals(&broker);
 	if (broker_open_take(&broker, config, &detail) != ERR_NONE) {
 		status = print_failure(&detail);
 		broker_close(&broker);
 		return status;
 	}
 	log_event(LOG_TYPE_NOTICE, NULL, "nightjar version %s is starting", NIGHTJAR_VERSION);
-	broker_watch_signals(&broker);
 	if (broker_start(&broker, &detail) != ERR_NONE) {
 		status = print_failure(&detail);
 	} else {
