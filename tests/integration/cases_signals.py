@@ -106,13 +106,18 @@ def sigusr2(_t):
 
 
 def _passwords(broker, *users):
-    """Write the password file {dir}/passwords with name:password pairs."""
+    """Write the password file {dir}/passwords. users: NAME:PASSWORD, or lines that are hashed."""
     tool = mosquitto_file("usr", "bin", "mosquitto_passwd")
-    text = "".join(user + "\n" for user in users)
-    broker.write("passwords.new", text)
-    run(tool, "-U", broker.path("passwords.new"))
+    broker.write("passwords.new", "")
+    for user in users:
+        if "$" in user:
+            with open(broker.path("passwords.new"), "a", encoding="ascii") as file:
+                file.write(user + "\n")
+        else:
+            run(tool, "-b", broker.path("passwords.new"), *user.split(":"))
     os.chmod(broker.path("passwords.new"), 0o644)
     os.replace(broker.path("passwords.new"), broker.path("passwords"))
+    return _read(broker.path("passwords")).splitlines()
 
 
 def _reload(broker, pattern="[Rr]eload(ed|ing) config|reloaded"):
@@ -141,15 +146,31 @@ def reload_passwords(_t):
     files = {"passwords": ""}
     with running("allow_anonymous false\npassword_file {dir}/passwords\nlog_type all\n",
                  files=files) as broker:
-        _passwords(broker, "ann:one", "bob:two")
+        ann_line = _passwords(broker, "ann:one", "bob:two")[0]
         _reload(broker)
         ann = _login(broker, "ann", b"one", 0)
         _login(broker, "cid", b"three", REFUSED)
-        _passwords(broker, "ann:one", "cid:three", "bob:changed")
+        _passwords(broker, ann_line, "cid:three", "bob:changed")
         _reload(broker)
         _login(broker, "cid", b"three", 0)
         _login(broker, "bob", b"two", REFUSED)
         _login(broker, "bob", b"changed", 0)
+        ann.expect_alive()
+
+
+@case("SIGHUP: a client whose user is gone, or has another line, is disconnected")
+def reload_passwords_drops(_t):
+    nightjar_only()
+    with running("allow_anonymous false\npassword_file {dir}/passwords\nlog_type all\n",
+                 files={"passwords": ""}) as broker:
+        ann_line = _passwords(broker, "ann:one", "bob:two", "cid:three")[0]
+        _reload(broker)
+        ann, bob, cid = (_login(broker, name, password, 0)
+                         for name, password in (("ann", b"one"), ("bob", b"two"), ("cid", b"three")))
+        _passwords(broker, ann_line, "bob:changed")
+        _reload(broker)
+        bob.expect_closed(reason=0x87)
+        cid.expect_closed(reason=0x87)
         ann.expect_alive()
 
 
