@@ -73,7 +73,7 @@ static struct message *with_expiry(struct worker *me, const struct will *will)
 					  .properties = message_properties(from),
 					  .properties_len = from->properties_len,
 					  .topic_hash = from->topic_hash,
-					  .expires_ms = clock_now_ms() + (uint64_t)will->expiry_s * 1000,
+					  .expires_ms = me->now_ms + (uint64_t)will->expiry_s * 1000,
 					  .origin_handle = from->origin_handle,
 					  .origin = from->origin,
 					  .qos = from->qos,
