@@ -201,6 +201,65 @@ def pubrel_again(t):
     client.leave()
 
 
+@case("Acknowledgements may come in any order", v5="4.3.2-3 4.4.0-1", v311="4.3.2-1 4.4.0-1")
+def answers_in_any_order(t):
+    topic = t.topic()
+    client, publisher = persistent(t), t.open("publisher")
+    client.subscribe((topic, 1))
+    for number in range(10):
+        publisher.publish(topic, b"%d" % number, qos=1)
+    got = [client.expect(PUBLISH, payload=b"%d" % number) for number in range(10)]
+    for number in (9, 0, 5, 4, 8):
+        client.send(puback(got[number].packet_id))
+    client.expect_alive()
+    client.abort()
+    client = persistent(t, session_present=True)
+    for number in (1, 2, 3, 6, 7):
+        pkt = client.expect(PUBLISH, payload=b"%d" % number, dup=True,
+                            packet_id=got[number].packet_id)
+        client.send(puback(pkt.packet_id))
+    client.expect_alive()
+    client.leave()
+
+
+@case("A takeover in the middle of QoS 2 flows loses and doubles nothing",
+      v5="4.4.0-1 3.1.4-3 4.3.3-10", v311="4.4.0-1 3.1.4-2 4.3.3-2")
+def takeovers_in_flight(t):
+    topic = t.topic()
+    client, publisher = persistent(t), t.open("publisher")
+    client.subscribe((topic, 2))
+    owned, released = {}, set()
+    for number in range(12):
+        publisher.publish(topic, b"%d" % number, qos=2)
+        pkt = client.recv()
+        assert pkt.type in (PUBLISH, PUBREL), pkt
+        _own(client, pkt, owned, released, answer=number % 3)
+        if number % 2:
+            client = persistent(t, session_present=True)
+    client.send(b"\xc0\x00")
+    while len(released) < 12:
+        pkt = client.recv()
+        if pkt.type != 13:
+            _own(client, pkt, owned, released, answer=2)
+    assert sorted(map(int, owned.values())) == list(range(12)), owned
+    client.leave()
+
+
+def _own(client, pkt, owned, released, answer):
+    """What a receiver does: takes ownership of a message once. answer: 0 nothing, 1 PUBREC, 2 all."""
+    if pkt.type == PUBLISH:
+        assert owned.get(pkt.packet_id, pkt.payload) == pkt.payload, (owned, pkt)
+        if pkt.packet_id in owned:
+            assert pkt.dup, pkt
+        owned[pkt.packet_id] = pkt.payload
+        if answer:
+            client.send(pubrec(pkt.packet_id))
+    elif answer == 2:
+        assert pkt.packet_id in owned, pkt
+        released.add(pkt.packet_id)
+        client.send(pubcomp(pkt.packet_id))
+
+
 @case("Nothing is sent again while the connection lasts", v5="4.4.0-1")
 def not_again(t):
     client = t.open()

@@ -94,6 +94,32 @@ def no_local(t):
     client.leave()
 
 
+@case("No Local of one subscription does not hide the others of the client",
+      v5="3.8.3-3 3.3.4-3 3.3.4-2")
+def no_local_overlap(t):
+    topic = t.topic("a")
+    client = t.open()
+    client.subscribe((t.topic("a"), hold(2, nl=True)), properties={"subscription_identifier": 1})
+    client.subscribe((t.topic("+"), 0), properties={"subscription_identifier": 2})
+    client.publish(topic, b"mine", qos=0)
+    client.receive(topic, b"mine", properties={"subscription_identifier": [2]})
+    other = t.open("other")
+    other.publish(topic, b"theirs", qos=2)
+    client.receive(topic, b"theirs", qos=2, properties={"subscription_identifier": [1, 2]})
+    client.leave()
+
+
+@case("A retained message of one's own comes despite No Local only by a subscription without it",
+      v5="3.8.3-3")
+def no_local_retained(t):
+    topic = t.topic("a")
+    client = t.open()
+    client.publish(topic, b"mine", qos=1, retain=True)
+    client.subscribe((t.topic("+"), hold(1)))
+    client.receive(topic, b"mine", qos=1, retain=True)
+    client.leave()
+
+
 @case("No Local stays with a session that was resumed", v5="3.8.3-3 3.1.2-5")
 def no_local_resumed(t):
     topic = t.topic()
