@@ -76,7 +76,7 @@ function(nightjar_test_program target label)
 endfunction()
 
 function(nightjar_test_properties name label)
-	set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 300
+	set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 120
 		ENVIRONMENT "${NIGHTJAR_SANITIZER_ENVIRONMENT}")
 endfunction()
 
