@@ -17,15 +17,6 @@
 #include "base/memory.h"
 #include "route/shared_home.h"
 
-/* Owner: the member's worker. */
-struct shared_membership {
-	uint64_t number; /* by which the group's home knows it */
-	handle_t endpoint;
-	uint16_t home;
-	uint32_t key_len;
-	uint8_t key[]; /* as in struct shared_group */
-};
-
 typedef void (*shared_done)(struct worker *me, uint64_t context_handle, uint64_t context_token);
 
 /* Whom to tell at the end. */
@@ -104,8 +95,7 @@ static enum err request_send(struct worker *me, uint16_t home, const struct shar
 /* Memberships. */
 
 static struct shared_membership *membership_create(struct worker *me, struct slice group,
-						   struct slice filter,
-						   const struct endpoint *member)
+						   struct slice filter)
 {
 	size_t key_len = 2 + group.len + filter.len;
 	struct shared_membership *membership = calloc(1, sizeof *membership + key_len);
@@ -113,7 +103,7 @@ static struct shared_membership *membership_create(struct worker *me, struct sli
 
 	if (!membership)
 		return NULL;
-	BUG_ON(group.len > UINT16_MAX || filter.len > UINT16_MAX || !member->handle);
+	BUG_ON(group.len > UINT16_MAX || filter.len > UINT16_MAX);
 	memory_charge(MEMORY_SUBSCRIPTION, sizeof *membership + key_len);
 	membership->key_len = (uint32_t)key_len;
 	membership->key[0] = (uint8_t)(group.len >> 8);
@@ -122,7 +112,6 @@ static struct shared_membership *membership_create(struct worker *me, struct sli
 	memcpy(membership->key + 2 + group.len, filter.data, filter.len);
 	hash = hash_bytes(membership->key, key_len);
 	membership->home = (uint16_t)((hash >> 32) % runtime_worker_count(me->runtime));
-	membership->endpoint = member->handle;
 	membership->number = ++shared_worker_of(me)->next_number;
 	return membership;
 }
@@ -161,8 +150,9 @@ enum err shared_join(struct worker *me, struct slice group, struct slice filter,
 	};
 	enum err err;
 
+	BUG_ON(!member->handle);
 	if (!mine)
-		mine = membership_create(me, group, filter, member);
+		mine = membership_create(me, group, filter);
 	if (!mine)
 		return ERR_NOMEM;
 	request.number = mine->number;

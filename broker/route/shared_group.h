@@ -48,7 +48,8 @@ struct shared_ticket;
 
 /*
  * Answers a delivery whose ticket was not NULL (QoS 1 and 2), exactly once, when its fate is known;
- * also from within deliver(). BACK keeps the message's place at the front of the group.
+ * also from within deliver(). BACK keeps the message's place in the group, and says that the member's
+ * connection has ended: until shared_member_online() or shared_join() say otherwise it gets nothing.
  */
 void shared_ticket_finish(struct worker *me, struct shared_ticket *ticket,
 			  enum shared_outcome outcome);

@@ -10,10 +10,10 @@
  * Owner: the group's home worker. A ticket that is out belongs to the member's worker, which touches
  * only its outcome.
  *
- * Invariants, checked by shared_audit():
+ * Invariants (see shared_audit()):
  *   G1  The queue is sorted by the tickets' number of arrival, and its sums are right.
  *   G2  members[] holds all members; ready[] is a heap of exactly those that may take one more.
- *   G3  A member has at most its window of tickets out, unless the window has shrunk meanwhile.
+ *   G3  No ticket goes out to a member that has its window of them out already.
  *   G4  A group has a member, or it is dead and only waits for tickets that are out.
  */
 #ifndef NIGHTJAR_ROUTE_SHARED_HOME_H
@@ -94,6 +94,14 @@ struct shared_group {
 	uint8_t key[]; /* length of the group's name, 2 bytes; name; filter */
 };
 
+/* Owner: the member's worker. */
+struct shared_membership {
+	uint64_t number; /* by which the group's home knows it */
+	uint16_t home;
+	uint32_t key_len;
+	uint8_t key[]; /* as in struct shared_group */
+};
+
 struct shared_worker {
 	struct shared_settings settings;
 	struct shared_group *groups;
@@ -155,7 +163,7 @@ size_t shared_message_bytes(const struct message *message);
 void shared_queue_add(struct shared_queue *queue, struct shared_ticket *ticket);
 void shared_queue_remove(struct shared_queue *queue, struct shared_ticket *ticket);
 
-/* Stops the process on a fault; for tests. */
+/* Checks G1, G2, G4; stops the process on a fault. For tests. */
 void shared_audit(struct worker *me);
 
 #endif
