@@ -275,8 +275,8 @@ def again_then_new(t):
     topic = t.topic()
     client = persistent(t)
     sent = fill(t, client, topic, 4)
-    client.abort()
-    publisher = t.open("publisher")
+    client.leave()
+    publisher = t.open("publisher2")
     for number in range(4, 8):
         publisher.publish(topic, b"%d" % number, qos=1 + number % 2)
     client = persistent(t, session_present=True)
