@@ -10,9 +10,11 @@
  *	                         all others: as the configuration says
  *
  * Names with "hold" in them are answered when somebody asks for "slow/release", so that a test says
- * when; those with "late" half a second later, for answers that come when nobody waits any more.
+ * when (stderr tells it that the question is here); those with "late" half a second later, for
+ * answers that come when nobody waits any more.
  */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -22,7 +24,7 @@
 #include "server/server.h"
 
 #define METHOD "NJ-CHALLENGE"
-#define HOLD_MAX_S 20
+#define HOLD_MAX_S 25
 #define LATE_MS 500
 
 enum pace { PACE_SOON, PACE_LATE, PACE_HELD };
@@ -183,8 +185,10 @@ static void answerer_end(void)
 
 static enum pace pace_of(struct slice name)
 {
-	if (contains(name, "hold"))
+	if (contains(name, "hold")) {
+		fprintf(stderr, "test-auth: holds %.*s\n", (int)name.len, (const char *)name.data);
 		return PACE_HELD;
+	}
 	return contains(name, "late") ? PACE_LATE : PACE_SOON;
 }
 
