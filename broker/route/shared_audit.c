@@ -63,8 +63,8 @@ void shared_audit(struct worker *me)
 
 	HASH_ITER(hh, mine->groups, group, next) {
 		BUG_ON(group->is_dead || group->refs == 0 || group->member_count == 0); /* G4 */
-		audit_queue(&group->queue);						 /* G1 */
-		audit_members(group);							 /* G2 */
+		audit_queue(&group->queue);						/* G1 */
+		audit_members(group);							/* G2 */
 		members += group->member_count;
 	}
 	BUG_ON(members != HASH_COUNT(mine->members));

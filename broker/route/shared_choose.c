@@ -184,14 +184,10 @@ struct shared_member *shared_choose(struct shared_group *group, const struct sha
 	case SHARED_HASH_CLIENT:
 		chosen = choose_by_hash(group, publisher_hash(ticket->message));
 		break;
-	case SHARED_HASH_TOPIC:
-		chosen = choose_by_hash(group, ticket->message->topic_hash);
-		break;
+	case SHARED_HASH_TOPIC: chosen = choose_by_hash(group, ticket->message->topic_hash); break;
 	case SHARED_LEAST_INFLIGHT:
 	case SHARED_ROUND_ROBIN:
-	case SHARED_RANDOM:
-		chosen = choose_ready(group);
-		break;
+	case SHARED_RANDOM: chosen = choose_ready(group); break;
 	}
 	if (ticket->qos == 0)
 		return chosen ? chosen : choose_any_reachable(group);

@@ -125,8 +125,7 @@ static void membership_destroy(struct shared_membership **membership)
 
 struct slice shared_membership_group(const struct shared_membership *membership)
 {
-	return slice_of(membership->key + 2,
-			(size_t)membership->key[0] << 8 | membership->key[1]);
+	return slice_of(membership->key + 2, (size_t)membership->key[0] << 8 | membership->key[1]);
 }
 
 struct slice shared_membership_filter(const struct shared_membership *membership)

@@ -26,22 +26,24 @@ enum shared_strategy {
 
 struct shared_settings {
 	enum shared_strategy strategy;
-	uint32_t max_queued_messages; /* of a group whose members are all offline or full; 0: no limit */
+	/* Of a group whose members are all offline or full; 0: no limit. */
+	uint32_t max_queued_messages;
 	uint64_t max_queued_bytes;
 	bool drop_oldest;
 };
 
 /* Main thread, before the workers start; on each worker later when a reload changed them. */
-enum err shared_worker_init(struct worker *worker, const struct shared_settings *settings) ERR_CHECKED;
+enum err shared_worker_init(struct worker *worker,
+			    const struct shared_settings *settings) ERR_CHECKED;
 void shared_configure(struct worker *me, const struct shared_settings *settings);
 void shared_worker_fini(struct worker *worker);
 
 /* What became of a message that a group gave to a member. */
 enum shared_outcome {
-	SHARED_DONE,	  /* acknowledged */
-	SHARED_BACK,	  /* not sent, or QoS 1 not acknowledged when the connection ended: to another */
+	SHARED_DONE, /* acknowledged */
+	SHARED_BACK, /* not sent, or QoS 1 not acknowledged when the connection ended: to another */
 	SHARED_DISCARDED, /* the member answered 0x80 or above [MQTT-4.8.2-6] */
-	SHARED_DROPPED,	  /* QoS 2 in flight when the session ended [MQTT-4.8.2-5], or not deliverable */
+	SHARED_DROPPED, /* QoS 2 in flight when the session ended [MQTT-4.8.2-5], or not deliverable */
 };
 
 struct shared_ticket;
@@ -62,7 +64,7 @@ struct shared_options {
 	uint32_t subscription_id;
 	uint32_t rights_generation;
 	bool is_readable;
-	uint32_t window;    /* how many unacknowledged messages it is given at most; at least 1 */
+	uint32_t window; /* how many unacknowledged messages it is given at most; at least 1 */
 };
 
 /* One member's part in one group. Created by join, owned by the member until leave. */
@@ -75,7 +77,8 @@ struct shared_membership;
  */
 enum err shared_join(struct worker *me, struct slice group, struct slice filter,
 		     struct endpoint *member, const struct shared_options *options, bool online,
-		     void (*done)(struct worker *me, uint64_t context_handle, uint64_t context_token),
+		     void (*done)(struct worker *me, uint64_t context_handle,
+				  uint64_t context_token),
 		     uint64_t context_handle, uint64_t context_token,
 		     struct shared_membership **membership) ERR_CHECKED;
 

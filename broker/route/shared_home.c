@@ -285,9 +285,9 @@ static bool pump_run(struct worker *me, struct task *task)
 
 static void on_credit(struct worker *me, struct credit_waiter *waiter)
 {
-	pump_schedule(me, (struct shared_group *)(void *)((char *)waiter -
-							  offsetof(struct shared_group,
-								   credit_waiter)));
+	pump_schedule(me,
+		      (struct shared_group *)(void *)((char *)waiter - offsetof(struct shared_group,
+										credit_waiter)));
 }
 
 /* A message that came back, while the group lives. */
@@ -334,7 +334,8 @@ static struct shared_group *group_find(struct shared_worker *mine, struct slice 
 {
 	struct shared_group *found;
 
-	HASH_FIND_BYHASHVALUE(hh, mine->groups, key.data, key.len, (unsigned)hash_slice(key), found);
+	HASH_FIND_BYHASHVALUE(hh, mine->groups, key.data, key.len, (unsigned)hash_slice(key),
+			      found);
 	return found;
 }
 

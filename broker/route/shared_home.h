@@ -29,10 +29,10 @@ struct shared_group;
 
 /* References: one of the group until the member leaves, one for each ticket that is out. */
 struct shared_member {
-	UT_hash_handle hh; /* by number */
+	UT_hash_handle hh;	    /* by number */
 	struct shared_group *group; /* NULL: has left */
-	uint64_t number; /* of its membership; unique in the process */
-	uint64_t turn;	 /* when it was last given something: the lower, the longer ago */
+	uint64_t number;	    /* of its membership; unique in the process */
+	uint64_t turn; /* when it was last given something: the lower, the longer ago */
 	handle_t endpoint;
 	struct shared_options options;
 	uint32_t refs;

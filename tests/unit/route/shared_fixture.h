@@ -19,9 +19,9 @@
 #define GOT_MAX 4096
 
 enum fake_mode {
-	FAKE_HOLDS,	/* keeps its tickets until told */
-	FAKE_ACKS,	/* at once, inside deliver() */
-	FAKE_IS_AWAY,	/* its connection has ended, but the group does not know yet */
+	FAKE_HOLDS,   /* keeps its tickets until told */
+	FAKE_ACKS,    /* at once, inside deliver() */
+	FAKE_IS_AWAY, /* its connection has ended, but the group does not know yet */
 };
 
 struct fake_got {
@@ -71,8 +71,7 @@ static inline void fake_deliver(struct worker *me, struct endpoint *endpoint,
 	got->qos = delivery->qos;
 	got->retain = delivery->retain;
 	got->is_readable = delivery->is_readable;
-	got->subscription_id =
-		delivery->subscription_id_count ? delivery->subscription_ids[0] : 0;
+	got->subscription_id = delivery->subscription_id_count ? delivery->subscription_ids[0] : 0;
 	if (fake->mode == FAKE_ACKS && got->ticket) {
 		shared_ticket_finish(me, got->ticket, SHARED_DONE);
 		got->ticket = NULL;
@@ -236,7 +235,8 @@ static inline void join_with(struct world *world, struct fake *fake, uint16_t wo
 static inline void join(struct world *world, struct fake *fake, uint16_t worker, uint32_t window)
 {
 	join_with(world, fake, worker,
-		  &(struct shared_options){.qos = 2, .is_persistent = true, .window = window}, true);
+		  &(struct shared_options){.qos = 2, .is_persistent = true, .window = window},
+		  true);
 }
 
 static inline void leave_here(struct worker *me, void *context)
@@ -359,14 +359,15 @@ static inline struct message *publish_make(struct worker *me, const struct publi
 					   uint32_t number)
 {
 	struct slice topic = slice_from_string(order->topic ? order->topic : "t");
-	struct message *message = message_create(
-		me, &(struct message_content){.topic = topic,
-					      .payload = slice_of(&number, sizeof number),
-					      .topic_hash = hash_slice(topic),
-					      .expires_ms = order->expires_ms,
-					      .origin = order->origin,
-					      .qos = order->qos,
-					      .flags = order->flags});
+	struct message *message =
+		message_create(me, &(struct message_content){.topic = topic,
+							     .payload = slice_of(&number,
+										 sizeof number),
+							     .topic_hash = hash_slice(topic),
+							     .expires_ms = order->expires_ms,
+							     .origin = order->origin,
+							     .qos = order->qos,
+							     .flags = order->flags});
 
 	CHECK(message);
 	return message;
@@ -377,8 +378,8 @@ static inline void publish_here(struct worker *me, void *context)
 	const struct publish_order *order = context;
 
 	for (uint32_t i = 0; i < order->count; i++) {
-		struct publication publication = {.message = publish_make(me, order,
-									  order->first + i)};
+		struct publication publication = {
+			.message = publish_make(me, order, order->first + i)};
 
 		CHECK(route_publish(me, &publication) == ROUTE_DONE);
 		message_drop(me, &publication.message);
@@ -392,6 +393,77 @@ static inline void publish(struct world *world, uint16_t worker, uint32_t first,
 
 	do_on(runtime_worker(world->runtime, worker), publish_here, &order);
 	settle(world);
+}
+
+/* Every case runs with everything on one worker, and with members on workers of their own. */
+static const unsigned worker_counts[] = {1, 4};
+
+static struct fake members[4];
+static struct world world;
+
+static inline void begin_with(unsigned workers, const struct shared_settings *settings)
+{
+	memset(members, 0, sizeof members);
+	world_begin(&world, workers, 256, settings);
+}
+
+static inline void begin(unsigned workers)
+{
+	begin_with(workers, &(struct shared_settings){0});
+}
+
+/* Spread over the workers. */
+static inline uint16_t worker_of(unsigned member)
+{
+	return (uint16_t)(member % world.workers);
+}
+
+static inline void join_all(unsigned count, uint32_t window)
+{
+	for (unsigned i = 0; i < count; i++)
+		join(&world, &members[i], worker_of(i), window);
+}
+
+static inline void end_all(void)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		if (members[i].endpoint.handle)
+			end(&world, &members[i]);
+	}
+	world_end(&world);
+	assert_int_equal(counter_total(COUNTER_MESSAGES_QUEUED), 0);
+	assert_int_equal(counter_total(COUNTER_MESSAGES_QUEUED_BYTES), 0);
+}
+
+static inline void assert_got(const struct fake *fake, const uint32_t *numbers, unsigned count)
+{
+	assert_int_equal(fake->got_count, count);
+	for (unsigned i = 0; i < count; i++)
+		assert_int_equal(fake->got[i].number, numbers[i]);
+}
+
+#define ASSERT_GOT(fake, ...)                                                                      \
+	assert_got(fake, (const uint32_t[]){__VA_ARGS__},                                          \
+		   sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
+
+#define FOR_EACH_SIZE(workers)                                                                     \
+	for (const unsigned *workers = worker_counts; workers < worker_counts + 2; workers++)
+
+/* The one member that got the number; 4: none. */
+static inline unsigned whose(uint32_t number)
+{
+	unsigned owner = 4;
+
+	for (unsigned i = 0; i < 4; i++) {
+		for (unsigned k = 0; k < members[i].got_count; k++) {
+			if (members[i].got[k].number != number)
+				continue;
+			if (owner != 4)
+				assert_int_equal(owner, i);
+			owner = i;
+		}
+	}
+	return owner;
 }
 
 #endif
