@@ -109,7 +109,8 @@ HEAD = """# What Nightjar's conformance tests show
 This page is made by `tests/conformance/run.py --write-docs` from the lists of normative statements
 and the results of the last full run; do not edit it. The wording is ours and short: the
 specifications of OASIS decide. A case sends and expects raw bytes; it is found in
-`tests/conformance/` by its sentence. MQTT 3.1 does not number its statements, so that its list is our own.
+`tests/conformance/` by its sentence. MQTT 3.1 does not number its statements, so that its list is
+our own.
 """
 
 
@@ -132,7 +133,8 @@ def section(version, rows, statuses, cases):
     for case in cases:
         for number in case["statements"] if case["version"] == version else []:
             sentences.setdefault(number, []).append(case["name"].rsplit(" [", 1)[0])
-    lines = [f"\n## MQTT {version}\n", "| statement | what it says | shown by |", "| --- | --- | --- |"]
+    lines = [f"\n## MQTT {version}\n", "| statement | what it says | shown by |",
+             "| --- | --- | --- |"]
     for number, _section, wording, reason in rows:
         found = sorted(set(sentences.get(number, [])))
         state = statuses.get(number, [])

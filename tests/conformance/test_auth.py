@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections 3.15 and 4.12: enhanced authentication.
 
-Where a method is needed the cases use nightjar-test-auth (tests/support/test_auth.c), the broker with
-a hook for the method NJ-CHALLENGE: the server asks "who?", the client answers "me", and the
+Where a method is needed the cases use nightjar-test-auth (tests/support/test_auth.c), the broker
+with a hook for the method NJ-CHALLENGE: the server asks "who?", the client answers "me", and the
 server's last word is "welcome". NIGHTJAR_AUTH_BIN names the program if it lies elsewhere.
 """
 import os
 
 from harness.broker import default_bin
-from harness.mqtt_raw import AUTH, CONNACK, PUBACK, auth, connect, packet, publish
+from harness.mqtt_raw import AUTH, CONNACK, auth, connect, packet, publish
 from harness.runner import case
-from helpers import BAD, MALFORMED, PROTOCOL_ERROR, bad_connect, bad_packet, expect_refusal
+from helpers import BAD, bad_connect, bad_packet, expect_refusal
 
 METHOD = "NJ-CHALLENGE"
 

@@ -2,9 +2,9 @@
 """Sections 3.1 and 3.2: CONNECT in every form, and what CONNACK answers."""
 import time
 
-from harness.mqtt_raw import (ANY, CONNACK, CONNECT, PUBLISH, SUBACK, V31, V311, V5, binary,
-                              connect, disconnect, packet, pingreq, prop, props, publish,
-                              subscribe, u8, u16, utf8, varint)
+from harness.mqtt_raw import (CONNACK, CONNECT, PUBLISH, SUBACK, V31, V311, V5, binary, connect,
+                              disconnect, packet, pingreq, prop, publish, subscribe, u8, u16, utf8,
+                              varint)
 from harness.runner import case
 from helpers import (BAD, BAD_TOPIC, MALFORMED, PROTOCOL_ERROR, Fence, bad_connect, bad_packet,
                      expect_refusal, let_pass)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections 4.3, 4.4, 4.6 and 4.9: QoS handshakes, sending again, order, flow control."""
-from harness.mqtt_raw import (PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL,
-                              pingreq, publish, puback, pubcomp, pubrec, pubrel, subscribe, u16)
+from harness.mqtt_raw import (PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, publish, puback, pubcomp,
+                              pubrec, pubrel, subscribe, u16)
 from harness.runner import case
-from helpers import PROTOCOL_ERROR, Fence, persistent
+from helpers import Fence, persistent
 
 
 @case("QoS 0 is forwarded at QoS 0 without DUP or identifier", v5="4.3.1-1 2.2.1-2 3.3.4-1",
@@ -246,7 +246,7 @@ def takeovers_in_flight(t):
 
 
 def _own(client, pkt, owned, released, answer):
-    """What a receiver does: takes ownership of a message once. answer: 0 nothing, 1 PUBREC, 2 all."""
+    """What a receiver does: takes a message once. answer: 0 nothing, 1 PUBREC, 2 all."""
     if pkt.type == PUBLISH:
         assert owned.get(pkt.packet_id, pkt.payload) == pkt.payload, (owned, pkt)
         if pkt.packet_id in owned:

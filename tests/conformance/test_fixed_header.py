@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chapter 2: flags, Packet Identifiers, and packets that a client may not send."""
-from harness.mqtt_raw import (AUTH, CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBCOMP, PUBLISH,
-                              PUBREC, PUBREL, SUBACK, SUBSCRIBE, TYPE_NAMES, UNSUBACK, UNSUBSCRIBE,
-                              V5, connect, packet, publish, pubrec, subscribe, u16, u8,
-                              unsubscribe, utf8)
+from harness.mqtt_raw import (AUTH, CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBCOMP,
+                              PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, TYPE_NAMES, UNSUBACK,
+                              UNSUBSCRIBE, V5, connect, packet, publish, pubrec, subscribe, u16,
+                              u8, unsubscribe, utf8)
 from harness.runner import case
 from helpers import BAD, MALFORMED, PROTOCOL_ERROR, bad_connect, bad_packet
 
@@ -151,8 +151,8 @@ def first_packet(t):
             client.expect_closed()
 
 
-@case("A second CONNECT ends the connection", v5="3.1.0-2 4.13.1-1 4.13.2-1 3.14.2-1 3.14.2-2 3.14.4-2", v311="3.1.0-2 4.8.0-1",
-      v31="")
+@case("A second CONNECT ends the connection",
+      v5="3.1.0-2 4.13.1-1 4.13.2-1 3.14.2-1 3.14.2-2 3.14.4-2", v311="3.1.0-2 4.8.0-1", v31="")
 def second_connect(t):
     bad_packet(t, connect(t.client_id("other-id"), version=t.version), PROTOCOL_ERROR)
 

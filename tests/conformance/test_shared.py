@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Section 4.8.2: Shared Subscriptions (offered to older versions too)."""
-from harness.mqtt_raw import (PUBLISH, PUBREL, SUBACK, pingreq, publish, puback, pubcomp, pubrec,
-                              subscribe)
+from harness.mqtt_raw import PUBLISH, pingreq, publish, puback, pubrec, subscribe
 from harness.runner import case
 from helpers import Fence, bad_filter, persistent
 

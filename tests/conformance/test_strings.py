@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chapter 1: strings, string pairs and Variable Byte Integers."""
-from harness.mqtt_raw import (PUBACK, binary, connect, packet, prop, props, publish, subscribe,
-                              u8, u16, unsubscribe, utf8, varint, PUBLISH, SUBSCRIBE, V5)
+from harness.mqtt_raw import (PUBACK, binary, connect, packet, prop, props, publish, subscribe, u8,
+                              u16, unsubscribe, utf8, varint, PUBLISH, SUBSCRIBE, V5)
 from harness.runner import case
 from helpers import MALFORMED, bad_connect, bad_packet
 

@@ -2,7 +2,7 @@
 """Will Messages: when they are published, how, and when not (sections 3.1.2.5, 3.1.3.2, 3.14.4)."""
 import time
 
-from harness.mqtt_raw import ANY, PUBLISH, V5, connect, disconnect, packet
+from harness.mqtt_raw import packet
 from harness.runner import case
 from helpers import BAD, Fence, hold, let_pass, persistent, retained
 
