@@ -315,12 +315,13 @@ def max_sessions(_t):
     nightjar_only()
     with running("max_sessions 2\n") as broker:
         _client(broker, "one", **PERSISTENT).leave()
-        _client(broker, "two")
+        two = _client(broker, "two")
         third = Client(broker.port, V5, client_id="three")
         third.send(connect("three"))
         pkt = third.recv()
         assert pkt is None or pkt.reason in (0x88, 0x89, 0x97), pkt
         _client(broker, "one", session_present=True, **PERSISTENT)
+        two.expect_alive()
 
 
 @case("upgrade_outgoing_qos delivers with the QoS of the subscription")

@@ -22,7 +22,7 @@ def _stress(config, clients, seconds):
         output = run_both(program, "--port", broker.port, "--clients", clients, "--seconds",
                           seconds, *options, expect=None, deadline_s=seconds + 280)
         print("# stress: " + output.strip().splitlines()[-2], flush=True)
-        if " 0 lost, 0 doubled, 0 out of order, 0 other faults" not in " " + output:
+        if "\n0 lost, 0 doubled, 0 out of order, 0 other faults" not in output:
             raise AssertionError(output[-4000:])
 
 

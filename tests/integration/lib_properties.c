@@ -247,14 +247,15 @@ static void check_messages(struct peer *reader, struct peer *writer)
 	CHECK(!mosquitto_publish_v5(writer->client, NULL, "props/nobody", 1, "x", 1, false, NULL));
 	wait_change(writer, reader, &writer->puback, -1);
 	CHECK(writer->puback == MQTT_RC_NO_MATCHING_SUBSCRIBERS);
-	subscribe(reader, "props/+", 0, 7);
-	subscribe(reader, "props/#", 0, 100);
+	/* One filter: libmosquitto takes two Subscription Identifiers in a PUBLISH for an error. */
+	subscribe(reader, "props/+", 0, 107);
 	writer->puback = -1;
 	CHECK(!mosquitto_publish_v5(writer->client, NULL, "props/a", 4, "body", 1, false, list));
 	wait_change(reader, writer, &reader->messages, 0);
 	wait_change(writer, reader, &writer->puback, -1);
 	CHECK(writer->puback == 0);
 	check_message(reader, "props/a", "body");
+	CHECK(reader->identifiers == 107);
 	mosquitto_property_free_all(&list);
 }
 
@@ -262,9 +263,6 @@ static void check_messages(struct peer *reader, struct peer *writer)
 static void check_no_local(struct peer *reader, struct peer *writer)
 {
 	CHECK(!mosquitto_unsubscribe_v5(reader->client, NULL, "props/+", NULL));
-	wait_change(reader, writer, &reader->unsuback, -1);
-	reader->unsuback = -1;
-	CHECK(!mosquitto_unsubscribe_v5(reader->client, NULL, "props/#", NULL));
 	wait_change(reader, writer, &reader->unsuback, -1);
 	subscribe(reader, "local", MQTT_SUB_OPT_NO_LOCAL, 9);
 	reader->messages = 0;

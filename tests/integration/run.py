@@ -6,6 +6,7 @@ MQTT.js, raw sockets, and signals. `run.py -k WORD` runs the cases whose name or
 Environment: NIGHTJAR_BIN (the broker), NIGHTJAR_WORKERS (its worker_threads), NIGHTJAR_MOSQUITTO
 (folder with mosquitto's unpacked package, for its example files), NIGHTJAR_STRESS_SECONDS.
 """
+import faulthandler
 import os
 import sys
 
@@ -35,6 +36,8 @@ def main():
     parser = runner.arguments(__doc__.split("\n", maxsplit=1)[0])
     # These cases run programs and measure; more at once would make them wait for processors.
     parser.set_defaults(jobs=max(4, 2 * (os.cpu_count() or 1)))
+    # A case that hangs is named by the line where it stands.
+    faulthandler.dump_traceback_later(400, repeat=True)
     return runner.main(parser.parse_args(), "integration")
 
 

@@ -145,6 +145,11 @@ static void on_packet(struct client *client, const struct wire_packet *packet)
 		wire_close(&client->wire);
 		client->state = STATE_AWAY;
 		break;
+	case WIRE_DISCONNECT: /* the broker ends version 5 connections that were taken over so */
+		if (client->is_torn && packet->length > 0 && packet->body[0] == 0x8e) {
+			break;
+		}
+		/* fall through */
 	default:
 		crowd_report(&crowd.other, "%s: packet type %u, first byte 0x%02x", client->id,
 			     packet->type, packet->length ? packet->body[0] : 0);
