@@ -109,7 +109,12 @@ static bool worker_is_quiet(const struct worker *me)
 /* Before the outboxes are posted: what others can see of this turn, they see while we count. */
 static void worker_stop_before_post(struct worker *me)
 {
-	me->stopping = __atomic_load_n(&me->runtime->is_stopping, __ATOMIC_ACQUIRE) != 0;
+	bool is_stopping = __atomic_load_n(&me->runtime->is_stopping, __ATOMIC_ACQUIRE) != 0;
+
+	/* The hooks of this turn ran before it was known, and may have work for a stop. */
+	if (is_stopping && !me->stopping)
+		worker_do_not_sleep(me);
+	me->stopping = is_stopping;
 	if (me->is_counted_quiet && !worker_is_quiet(me)) {
 		me->is_counted_quiet = false;
 		runtime_busy_add(me->runtime, 1);
