@@ -73,17 +73,20 @@ void letter_return(struct worker *me, struct letter *letter)
 
 void letter_post_foreign(struct worker *target, struct letter *letter)
 {
+	struct runtime *runtime = target->runtime;
 	struct node_list list = {NULL, NULL};
 
 	BUG_ON(letter->home != WORKER_NONE || letter->type->takes_credit);
+	__atomic_add_fetch(&runtime->foreign_posters, 1, __ATOMIC_ACQ_REL);
 	letter->target = target->id;
 	letter->returning = false;
 	if (!letter->is_lent)
-		runtime_busy_add(target->runtime, 1);
+		runtime_busy_add(runtime, 1);
 	node_list_add(&list, &letter->node);
 	mailbox_post(target->mailbox, MAILBOX_LETTERS, &list);
 	if (mailbox_wake_is_due(target->mailbox, true))
 		worker_wake(target);
+	__atomic_sub_fetch(&runtime->foreign_posters, 1, __ATOMIC_ACQ_REL);
 }
 
 void letter_lend(struct worker *me, struct letter *letter)

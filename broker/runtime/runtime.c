@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/runtime.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,6 +244,8 @@ void runtime_destroy(struct runtime **out)
 	if (!runtime)
 		return;
 	BUG_ON(runtime->started != 0);
+	while (__atomic_load_n(&runtime->foreign_posters, __ATOMIC_ACQUIRE))
+		sched_yield();
 	rcu_wait_deferred();
 	if (runtime->workers)
 		runtime_drain(runtime);

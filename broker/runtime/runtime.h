@@ -36,6 +36,9 @@ struct runtime {
 	int is_stopping;
 	int is_finished;
 	long busy;
+	/* Foreign threads inside letter_post_foreign(): the letter may be dealt with, and be the last
+	 * one, before its poster has got out. */
+	unsigned foreign_posters;
 };
 
 /* The one runtime of this process, or NULL: for threads that are no workers. */
