@@ -212,6 +212,16 @@ static bool output_flush(struct connection *conn)
 	return true;
 }
 
+/* A peer that does not take its answers is asked for no more questions. */
+static void output_check_limit(struct connection *conn)
+{
+	if (conn->out_len - conn->out_start <= conn->output_limit ||
+	    (conn->flags & CONNECTION_STALLED))
+		return;
+	conn->flags |= CONNECTION_STALLED;
+	counter_add(conn->worker->counters, COUNTER_PARKED_OUTPUT, 1);
+}
+
 /* After each attempt to write: chokes, or lets go on. */
 static void output_settle(struct connection *conn)
 {
@@ -224,10 +234,7 @@ static void output_settle(struct connection *conn)
 		conn->flags &= (uint16_t) ~(CONNECTION_CHOKED | CONNECTION_STALLED);
 	else
 		conn->flags |= CONNECTION_CHOKED;
-	if (left > conn->output_limit && !(conn->flags & CONNECTION_STALLED)) {
-		conn->flags |= CONNECTION_STALLED;
-		counter_add(conn->worker->counters, COUNTER_PARKED_OUTPUT, 1);
-	}
+	output_check_limit(conn);
 	connection_watch(conn);
 	if (was_choked && left == 0)
 		conn->ops->on_drained(conn);
@@ -393,6 +400,11 @@ uint8_t *connection_reserve(struct connection *conn, size_t len)
 	if (conn->out_len + len > conn->out_cap && !output_grow(conn, len)) {
 		conn->ops->on_lost(conn, ENOMEM);
 		return NULL;
+	}
+	/* Nothing is written until the peer takes some: nobody else would look at the limit. */
+	if (connection_is_choked(conn) && !(conn->flags & CONNECTION_STALLED)) {
+		output_check_limit(conn);
+		connection_watch(conn);
 	}
 	return conn->out + conn->out_len;
 }
