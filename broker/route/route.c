@@ -171,6 +171,38 @@ static void delivery_set(struct delivery *delivery, const struct route_settings 
 	delivery->rights_generation = target->rights_generation;
 }
 
+static void delivery_add(struct delivery *delivery, uint32_t *ids,
+			 const struct subscription *subscription)
+{
+	if (subscription->qos > delivery->qos)
+		delivery->qos = subscription->qos;
+	if (subscription->flags & SUBSCRIPTION_RETAIN_AS_PUBLISHED)
+		delivery->retain = (delivery->message->flags & MESSAGE_RETAIN) != 0;
+	if (subscription->id)
+		ids[delivery->subscription_id_count++] = subscription->id;
+}
+
+/* How many of the endpoint's subscriptions in the match are without No Local; with ids (room for as
+ * many) they are also added to the delivery. */
+static uint32_t without_no_local(const struct topic_match *match, const struct endpoint *endpoint,
+				 struct delivery *delivery, uint32_t *ids)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < match->own_count; i++) {
+		for (struct topic_link *link = match->own[i]; link; link = link->next) {
+			struct subscription *one = (struct subscription *)(void *)link;
+
+			if (one->endpoint != endpoint || (one->flags & SUBSCRIPTION_NO_LOCAL))
+				continue;
+			count++;
+			if (ids)
+				delivery_add(delivery, ids, one);
+		}
+	}
+	return count;
+}
+
 /*
  * The publisher has several subscriptions that match, some with No Local: only the others count.
  * Rare, so it matches anew rather than keeping both mergers in every result.
@@ -179,32 +211,30 @@ static void deliver_mixed_no_local(struct worker *me, struct endpoint *endpoint,
 				   struct delivery *delivery)
 {
 	struct route_worker *route = route_worker_of(me);
-	uint32_t ids[64];
-	bool is_wanted = false;
+	struct topic_match *match = &route->match;
+	uint32_t *ids = NULL;
+	uint32_t count;
 
+	if (topic_tree_match(route->route->tree, me->id, message_topic(delivery->message), match) ==
+	    ERR_NONE) {
+		count = without_no_local(match, endpoint, delivery, NULL);
+		if (count == 0)
+			return;
+		ids = malloc(count * sizeof *ids);
+	}
+	if (!ids) {
+		counter_add(me->counters, COUNTER_DROPPED_MEMORY, 1);
+		return;
+	}
 	delivery->subscription_ids = ids;
 	delivery->subscription_id_count = 0;
 	delivery->qos = 0;
-	if (topic_tree_match(route->route->tree, me->id, message_topic(delivery->message),
-			     &route->match) != ERR_NONE)
-		return;
-	for (uint32_t i = 0; i < route->match.own_count; i++) {
-		for (struct topic_link *link = route->match.own[i]; link; link = link->next) {
-			struct subscription *one = (struct subscription *)(void *)link;
-
-			if (one->endpoint != endpoint || (one->flags & SUBSCRIPTION_NO_LOCAL))
-				continue;
-			is_wanted = true;
-			if (one->qos > delivery->qos)
-				delivery->qos = one->qos;
-			if (one->id && delivery->subscription_id_count < 64)
-				ids[delivery->subscription_id_count++] = one->id;
-		}
-	}
+	delivery->retain = false;
+	without_no_local(match, endpoint, delivery, ids);
 	if (delivery->qos > delivery->message->qos && !route->settings.upgrade_outgoing_qos)
 		delivery->qos = delivery->message->qos;
-	if (is_wanted)
-		endpoint->ops->deliver(me, endpoint, delivery);
+	endpoint->ops->deliver(me, endpoint, delivery);
+	free(ids);
 }
 
 static void deliver_to_target(struct worker *me, struct endpoint *endpoint,

@@ -82,6 +82,21 @@ def retain_many(t):
         client.leave()
 
 
+@case("Retained messages come at the lower of published and granted QoS", v5="3.8.4-8 3.3.1-9",
+      v311="3.8.4-6 3.3.1-5")
+def retain_qos(t):
+    publisher = t.open("publisher")
+    for qos in (0, 1, 2):
+        publisher.publish(t.topic(f"q{qos}"), b"x", qos=qos, retain=True)
+    publisher.expect_alive()
+    for granted in (0, 1, 2):
+        client = t.open(f"s{granted}")
+        client.subscribe((t.topic("+"), granted))
+        got = sorted((pkt.topic[-1], pkt.qos) for pkt in client.receive_many(3))
+        assert got == [(str(qos), min(qos, granted)) for qos in (0, 1, 2)], got
+        client.leave()
+
+
 @case("RETAIN is 0 for a subscription that was there before", v5="3.3.1-12", v311="3.3.1-9")
 def retain_flag_live(t):
     topic = t.topic()

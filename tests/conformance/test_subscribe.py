@@ -109,6 +109,25 @@ def no_local_overlap(t):
     client.leave()
 
 
+@case("No Local of one subscription lends its options and its identifier to no other",
+      v5="3.8.3-3 3.3.1-12 3.3.4-4")
+def no_local_mixed(t):
+    topic = t.topic("/".join("abcdefg"))
+    client = t.open()
+    # 7 levels, each a name or a wildcard: 128 filters that match, one of them with No Local.
+    filters = [t.topic("/".join("+" if number >> level & 1 else "abcdefg"[level]
+                                for level in range(7))) for number in range(128)]
+    for number, topic_filter in enumerate(filters):
+        client.subscribe((topic_filter, hold(1, nl=not number, rap=not number)),
+                         properties={"subscription_identifier": number + 1})
+    client.publish(topic, b"mine", retain=True)
+    client.receive(topic, b"mine", retain=False,
+                   properties={"subscription_identifier": list(range(2, 129))})
+    t.open("other").publish(topic, b"theirs", qos=1)
+    client.receive(topic, b"theirs", qos=1,
+                   properties={"subscription_identifier": list(range(1, 129))})
+
+
 @case("A retained message of one's own comes despite No Local only by a subscription without it",
       v5="3.8.3-3")
 def no_local_retained(t):
@@ -367,6 +386,13 @@ def dollar(t):
         if not pkt.retain:
             seen.add(pkt.topic)
     client.leave()
+    publisher.publish("$x/kept", b"hidden", retain=True)
+    publisher.publish("x/kept", b"seen", qos=1, retain=True)
+    late = t.open("late")
+    late.subscribe("#", "+/+", "+/kept")
+    for _ in range(3):
+        late.receive("x/kept", b"seen", retain=True)
+    late.leave()
 
 
 @case("'$SYS/#' and '$SYS/+' match topics in '$SYS'", v5="4.7.2-1", v311="4.7.2-1")

@@ -138,6 +138,20 @@ def on_takeover(t):
     eye.receive(topic, b"gone")
 
 
+@case("A takeover with Clean Start 0 publishes a Will that has no delay", v5="3.1.2-8 3.1.4-3",
+      v311="3.1.2-8 3.1.4-2")
+def on_takeover_resumed(t):
+    topic = t.topic("will")
+    eye = watcher(t, topic)
+    fence = Fence(t, eye)
+    first = persistent(t, "same", will={"topic": topic, "payload": b"gone"})
+    second = persistent(t, "same", session_present=True)
+    first.expect_closed(reason=0x8E)
+    eye.receive(topic, b"gone")
+    second.leave()
+    fence.check(t.open("publisher"))
+
+
 @case("A Will carries its properties", v5="3.1.2-9 3.1.3-10 3.3.2-4 3.3.2-15 3.3.2-16 3.3.2-20")
 def will_properties(t):
     topic = t.topic("will")
