@@ -126,7 +126,8 @@ function(nightjar_fuzz_targets)
 endfunction()
 
 # Programs that put load on a running broker, or talk to it with other people's clients. They share
-# no code with the broker, except bench_*.c, which time parts of it.
+# no code with the broker, except bench_*.c, which time parts of it; sanitizers look at the broker, not
+# at these and at the libraries that they use.
 #   tests/stress/{wire,crowd}.c   a small client, and many of them, for the others
 #   tests/{stress,bench}/*.c      one program each
 #   tests/integration/lib_*.c     one program each, with libmosquitto
@@ -141,6 +142,7 @@ function(nightjar_load_programs)
 	add_library(nj_test_wire STATIC ${CMAKE_SOURCE_DIR}/tests/stress/wire.c
 		${CMAKE_SOURCE_DIR}/tests/stress/crowd.c)
 	target_include_directories(nj_test_wire PUBLIC ${CMAKE_SOURCE_DIR}/tests)
+	target_compile_options(nj_test_wire PRIVATE -fno-sanitize=all)
 	nightjar_libraries_up_to(server libraries)
 	foreach(source IN LISTS sources)
 		get_filename_component(target ${source} NAME_WE)
@@ -148,10 +150,14 @@ function(nightjar_load_programs)
 		get_filename_component(folder ${folder} NAME)
 		add_executable(${target} ${source})
 		nightjar_test_program(${target} ${folder})
+		if(target MATCHES "^bench_")
+			target_link_libraries(${target} PRIVATE ${libraries})
+			continue()
+		endif()
+		target_compile_options(${target} PRIVATE -fno-sanitize=all)
+		target_link_options(${target} PRIVATE -fno-sanitize=all)
 		if(folder STREQUAL "integration")
 			target_link_libraries(${target} PRIVATE PkgConfig::MOSQUITTO Threads::Threads)
-		elseif(target MATCHES "^bench_")
-			target_link_libraries(${target} PRIVATE ${libraries})
 		else()
 			target_link_libraries(${target} PRIVATE nj_test_wire)
 		endif()
