@@ -5,23 +5,23 @@
 #include "base/bug.h"
 #include "route/shared_home.h"
 
-static void audit_queue(const struct shared_queue *queue)
+static void audit_queue(const struct shared_queue *queue, bool is_qos0)
 {
 	const struct shared_ticket *ticket = queue->first, *previous = NULL;
-	uint32_t count = 0, qos0_count = 0;
+	uint32_t count = 0;
 	uint64_t bytes = 0;
 	bool has_recent = queue->recent == NULL;
 
 	for (; ticket; previous = ticket, ticket = ticket->next) {
+		BUG_ON((ticket->qos == 0) != is_qos0);
 		BUG_ON(ticket->previous != previous || ticket->group || ticket->member);
 		BUG_ON(previous && previous->number >= ticket->number);
 		count++;
-		qos0_count += ticket->qos == 0;
 		bytes += shared_message_bytes(ticket->message);
 		has_recent = has_recent || queue->recent == ticket;
 	}
 	BUG_ON(queue->last != previous || !has_recent);
-	BUG_ON(queue->count != count || queue->qos0_count != qos0_count || queue->bytes != bytes);
+	BUG_ON(queue->count != count || queue->bytes != bytes);
 }
 
 static bool is_after(const struct shared_group *group, const struct shared_member *a,
@@ -63,8 +63,9 @@ void shared_audit(struct worker *me)
 
 	HASH_ITER(hh, mine->groups, group, next) {
 		BUG_ON(group->is_dead || group->refs == 0 || group->member_count == 0); /* G4 */
-		audit_queue(&group->queue);						/* G1 */
-		audit_members(group);							/* G2 */
+		audit_queue(&group->queue, false);					/* G1 */
+		audit_queue(&group->qos0, true);
+		audit_members(group); /* G2 */
 		members += group->member_count;
 	}
 	BUG_ON(members != HASH_COUNT(mine->members));

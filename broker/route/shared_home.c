@@ -24,6 +24,8 @@
 #define PUMP_SLICE 256
 /* With a hashing strategy the pump looks so far behind messages whose member is full. */
 #define PUMP_LOOKS_PAST 128
+/* QoS 0 that waits for credit: so often what all workers can post to this one. */
+#define QOS0_ROOM 4
 
 /* The life of groups, members and tickets. */
 
@@ -70,8 +72,13 @@ void shared_home_free_ticket(struct worker *me, struct shared_ticket *ticket)
 
 static void pump_schedule(struct worker *me, struct shared_group *group)
 {
-	if (group->queue.count && !group->is_dead)
+	if ((group->queue.count || group->qos0.count) && !group->is_dead)
 		worker_add_task(me, &group->pump);
+}
+
+static struct shared_queue *queue_for(struct shared_group *group, uint8_t qos)
+{
+	return qos ? &group->queue : &group->qos0;
 }
 
 static void enqueue(struct worker *me, struct shared_group *group, struct shared_ticket *ticket)
@@ -79,7 +86,7 @@ static void enqueue(struct worker *me, struct shared_group *group, struct shared
 	counter_add(me->counters, COUNTER_MESSAGES_QUEUED, 1);
 	counter_add(me->counters, COUNTER_MESSAGES_QUEUED_BYTES,
 		    shared_message_bytes(ticket->message));
-	shared_queue_add(&group->queue, ticket);
+	shared_queue_add(queue_for(group, ticket->qos), ticket);
 }
 
 static void dequeue(struct worker *me, struct shared_group *group, struct shared_ticket *ticket)
@@ -87,7 +94,7 @@ static void dequeue(struct worker *me, struct shared_group *group, struct shared
 	counter_sub(me->counters, COUNTER_MESSAGES_QUEUED, 1);
 	counter_sub(me->counters, COUNTER_MESSAGES_QUEUED_BYTES,
 		    shared_message_bytes(ticket->message));
-	shared_queue_remove(&group->queue, ticket);
+	shared_queue_remove(queue_for(group, ticket->qos), ticket);
 }
 
 static void drop_queued(struct worker *me, struct shared_group *group, struct shared_ticket *ticket,
@@ -96,6 +103,13 @@ static void drop_queued(struct worker *me, struct shared_group *group, struct sh
 	counter_add(me->counters, cause, 1);
 	dequeue(me, group, ticket);
 	shared_home_free_ticket(me, ticket);
+}
+
+/* QoS 0 that waited for a credit is not kept for a later connection. */
+static void drop_waiting_qos0(struct worker *me, struct shared_group *group)
+{
+	while (group->qos0.first)
+		drop_queued(me, group, group->qos0.first, COUNTER_DROPPED_QOS0_OFFLINE);
 }
 
 static bool has_expired(struct worker *me, const struct message *message)
@@ -128,19 +142,42 @@ static bool queue_make_room(struct worker *me, struct shared_group *group, size_
 	return !queue_is_full(group, bytes);
 }
 
-/* Keeps a new message for later, or says why not. */
+/*
+ * QoS 0 is queued only until a letter to the member's worker has come home, which takes a turn or
+ * two. What all workers can post here meanwhile has room several times over.
+ */
+static enum counter why_not_keep_qos0(struct worker *me, const struct shared_group *group)
+{
+	const struct runtime_settings *runtime = runtime_settings_of(me->runtime);
+	uint64_t limit = (uint64_t)QOS0_ROOM * runtime->workers * runtime->mailbox_letters;
+
+	if (group->online_count == 0)
+		return COUNTER_DROPPED_QOS0_OFFLINE;
+	if (memory_is_over_limit())
+		return COUNTER_DROPPED_MEMORY;
+	return group->qos0.count < limit ? COUNTER_COUNT : COUNTER_DROPPED_QOS0_NO_CREDIT;
+}
+
+/* COUNTER_COUNT: nothing is against it. */
+static enum counter why_not_keep(struct worker *me, struct shared_group *group,
+				 const struct delivery *delivery)
+{
+	if (delivery->qos == 0)
+		return why_not_keep_qos0(me, group);
+	if (group->online_count == 0 && group->persistent_count == 0)
+		return COUNTER_DROPPED_SHARED_NO_MEMBER;
+	if (memory_is_over_limit())
+		return COUNTER_DROPPED_MEMORY;
+	if (!queue_make_room(me, group, shared_message_bytes(delivery->message)))
+		return COUNTER_DROPPED_QUEUE_FULL;
+	return COUNTER_COUNT;
+}
+
+/* Keeps a new message for later, or counts why not. */
 static void keep(struct worker *me, struct shared_group *group, const struct delivery *delivery)
 {
-	enum counter cause = COUNTER_COUNT;
+	enum counter cause = why_not_keep(me, group, delivery);
 
-	if (group->online_count == 0 && delivery->qos == 0)
-		cause = COUNTER_DROPPED_QOS0_OFFLINE;
-	else if (group->online_count == 0 && group->persistent_count == 0)
-		cause = COUNTER_DROPPED_SHARED_NO_MEMBER;
-	else if (memory_is_over_limit())
-		cause = COUNTER_DROPPED_MEMORY;
-	else if (!queue_make_room(me, group, shared_message_bytes(delivery->message)))
-		cause = COUNTER_DROPPED_QUEUE_FULL;
 	if (cause != COUNTER_COUNT) {
 		counter_add(me->counters, cause, 1);
 		return;
@@ -210,12 +247,6 @@ static bool give(struct worker *me, struct shared_group *group, struct shared_me
 	return true;
 }
 
-/* QoS 0 passes what waits for a window, but not other QoS 0. */
-static bool must_queue(const struct shared_group *group, uint8_t qos)
-{
-	return qos ? group->queue.count > 0 : group->queue.qos0_count > 0;
-}
-
 static void group_deliver(struct worker *me, struct endpoint *endpoint,
 			  const struct delivery *delivery)
 {
@@ -223,7 +254,8 @@ static void group_deliver(struct worker *me, struct endpoint *endpoint,
 	struct shared_member *member;
 	struct shared_ticket *ticket;
 
-	if (must_queue(group, delivery->qos) || group->online_count == 0) {
+	/* QoS 0 passes what waits for a window, but not other QoS 0. */
+	if (queue_for(group, delivery->qos)->count || group->online_count == 0) {
 		keep(me, group, delivery);
 		return;
 	}
@@ -254,6 +286,7 @@ static bool pump_one(struct worker *me, struct shared_group *group, struct share
 	return false;
 }
 
+/* With a hashing strategy each message waits for a member of its own. */
 static unsigned may_look_past(const struct shared_group *group)
 {
 	switch (group->home->settings.strategy) {
@@ -266,12 +299,11 @@ static unsigned may_look_past(const struct shared_group *group)
 	return 0;
 }
 
-static bool pump_run(struct worker *me, struct task *task)
+/* true: the slice is used up, and there is more. */
+static bool pump_queue(struct worker *me, struct shared_group *group, struct shared_queue *queue,
+		       unsigned looks)
 {
-	struct shared_group *group =
-		(struct shared_group *)(void *)((char *)task - offsetof(struct shared_group, pump));
-	unsigned looks = may_look_past(group);
-	struct shared_ticket *next = group->queue.first;
+	struct shared_ticket *next = queue->first;
 
 	for (unsigned n = 0; n < PUMP_SLICE && next; n++) {
 		struct shared_ticket *ticket = next;
@@ -281,6 +313,15 @@ static bool pump_run(struct worker *me, struct task *task)
 			return false;
 	}
 	return next != NULL;
+}
+
+static bool pump_run(struct worker *me, struct task *task)
+{
+	struct shared_group *group =
+		(struct shared_group *)(void *)((char *)task - offsetof(struct shared_group, pump));
+	bool has_more = pump_queue(me, group, &group->qos0, 0);
+
+	return pump_queue(me, group, &group->queue, may_look_past(group)) || has_more;
 }
 
 static void on_credit(struct worker *me, struct credit_waiter *waiter)
@@ -375,6 +416,7 @@ static void group_destroy(struct worker *me, struct shared_group *group)
 	route_unsubscribe(me, &group->subscription);
 	worker_cancel_task(&group->pump);
 	letter_wait_cancel(&group->credit_waiter);
+	drop_waiting_qos0(me, group);
 	while (group->queue.first)
 		drop_queued(me, group, group->queue.first, COUNTER_DROPPED_SHARED_NO_MEMBER);
 	route_retire(me, &group->endpoint);
@@ -413,18 +455,6 @@ static struct shared_member *member_find(struct shared_worker *mine, uint64_t nu
 
 	HASH_FIND(hh, mine->members, &number, sizeof number, found);
 	return found;
-}
-
-/* QoS 0 that waited for a credit is not kept for a later connection. */
-static void drop_queued_qos0(struct worker *me, struct shared_group *group)
-{
-	struct shared_ticket *ticket = group->queue.first, *next;
-
-	for (; ticket && group->queue.qos0_count; ticket = next) {
-		next = ticket->next;
-		if (ticket->qos == 0)
-			drop_queued(me, group, ticket, COUNTER_DROPPED_QOS0_OFFLINE);
-	}
 }
 
 static void member_set_online(struct shared_member *member, bool is_online)
@@ -501,7 +531,7 @@ static void member_destroy(struct worker *me, struct shared_member *member)
 	if (group->member_count == 0)
 		group_destroy(me, group);
 	else if (group->online_count == 0)
-		drop_queued_qos0(me, group);
+		drop_waiting_qos0(me, group);
 }
 
 /* What members' workers ask for. */
@@ -543,7 +573,7 @@ static void member_online(struct worker *me, struct shared_member *member,
 		member_set_persistent(member, true);
 	shared_choose_update(group, member);
 	if (group->online_count == 0)
-		drop_queued_qos0(me, group);
+		drop_waiting_qos0(me, group);
 	pump_schedule(me, group);
 }
 

@@ -11,7 +11,7 @@
  * only its outcome.
  *
  * Invariants (see shared_audit()):
- *   G1  The queue is sorted by the tickets' number of arrival, and its sums are right.
+ *   G1  Both queues are sorted by the tickets' number of arrival, and their sums are right.
  *   G2  members[] holds all members; ready[] is a heap of exactly those that may take one more.
  *   G3  No ticket goes out to a member that has its window of them out already.
  *   G4  A group has a member, or it is dead and only waits for tickets that are out.
@@ -71,7 +71,7 @@ struct shared_ticket {
 struct shared_queue {
 	struct shared_ticket *first, *last;
 	struct shared_ticket *recent; /* where the latest came back: its neighbours follow */
-	uint32_t count, qos0_count;
+	uint32_t count;
 	uint64_t bytes;
 };
 
@@ -82,7 +82,8 @@ struct shared_group {
 	UT_hash_handle hh; /* by key */
 	struct task pump;
 	struct credit_waiter credit_waiter;
-	struct shared_queue queue;
+	struct shared_queue queue; /* QoS 1 and 2: until a member can take one more */
+	struct shared_queue qos0;  /* until a letter to the member's worker has come home */
 	struct shared_member **members, **ready; /* both have room for cap */
 	uint32_t member_count, ready_count, cap;
 	uint32_t online_count, persistent_count;

@@ -48,7 +48,6 @@ void shared_queue_add(struct shared_queue *queue, struct shared_ticket *ticket)
 	else
 		queue->first = ticket;
 	queue->count++;
-	queue->qos0_count += ticket->qos == 0;
 	queue->bytes += shared_message_bytes(ticket->message);
 }
 
@@ -66,6 +65,5 @@ void shared_queue_remove(struct shared_queue *queue, struct shared_ticket *ticke
 		queue->recent = ticket->next;
 	ticket->next = ticket->previous = NULL;
 	queue->count--;
-	queue->qos0_count -= ticket->qos == 0;
 	queue->bytes -= shared_message_bytes(ticket->message);
 }

@@ -105,6 +105,24 @@ static void publish_from(struct worker *me, void *context)
 	origin_unref(&order->origin);
 }
 
+/* From 20 publishers to one topic, or from nobody to 20 topics. */
+static void publish_twenty(enum shared_strategy strategy)
+{
+	for (uint32_t i = 0; i < 20; i++) {
+		char topic[16];
+		struct publish_order order = {.first = i, .count = 1, .qos = 1, .topic = "t/x"};
+
+		snprintf(topic, sizeof topic, "t/%u", i);
+		if (strategy == SHARED_HASH_TOPIC)
+			order.topic = topic;
+		do_on(runtime_worker(world.runtime, 0),
+		      strategy == SHARED_HASH_CLIENT ? publish_from : publish_here, &order);
+	}
+	do
+		settle(&world);
+	while (counter_total(COUNTER_MESSAGES_QUEUED));
+}
+
 /* Each of 20 publishers (or topics) has one member, and more than one member has some. */
 static void hash_keeps_to_one_member(enum shared_strategy strategy)
 {
@@ -123,22 +141,8 @@ static void hash_keeps_to_one_member(enum shared_strategy strategy)
 		do_on(runtime_worker(world.runtime, worker_of(i)), join_here, &join);
 	}
 	settle(&world);
-	for (unsigned round = 0; round < 3; round++) {
-		for (uint32_t i = 0; i < 20; i++) {
-			char topic[16];
-			struct publish_order order = {.first = i,
-						      .count = 1,
-						      .qos = 1,
-						      .topic = "t/x"};
-
-			snprintf(topic, sizeof topic, "t/%u", i);
-			if (strategy == SHARED_HASH_TOPIC)
-				order.topic = topic;
-			do_on(runtime_worker(world.runtime, 0),
-			      strategy == SHARED_HASH_CLIENT ? publish_from : publish_here, &order);
-		}
-		settle(&world);
-	}
+	for (unsigned round = 0; round < 3; round++)
+		publish_twenty(strategy);
 	for (uint32_t i = 0; i < 20; i++)
 		owners[i] = whose(i);
 	for (unsigned i = 0; i < 4; i++)
@@ -147,17 +151,7 @@ static void hash_keeps_to_one_member(enum shared_strategy strategy)
 	end(&world, &members[3]);
 	for (unsigned i = 0; i < 4; i++)
 		members[i].got_count = 0;
-	for (uint32_t i = 0; i < 20; i++) {
-		char topic[16];
-		struct publish_order order = {.first = i, .count = 1, .qos = 1, .topic = "t/x"};
-
-		snprintf(topic, sizeof topic, "t/%u", i);
-		if (strategy == SHARED_HASH_TOPIC)
-			order.topic = topic;
-		do_on(runtime_worker(world.runtime, 0),
-		      strategy == SHARED_HASH_CLIENT ? publish_from : publish_here, &order);
-	}
-	settle(&world);
+	publish_twenty(strategy);
 	for (uint32_t i = 0; i < 20; i++) {
 		assert_in_range(whose(i), 0, 2);
 		if (owners[i] != 3)

@@ -348,30 +348,60 @@ static void groups_are_told_apart_by_name_and_filter(void **unused)
 	}
 }
 
-/* QoS 0 beyond the credits of a worker waits its turn, in order, and nothing is lost. */
-static void qos0_waits_for_credit(void **unused)
+/* A group at home on one worker with its only member on the other; 4 credits between them. */
+static struct fake *begin_apart(uint16_t *out_home)
 {
-	struct publish_order order = {.count = 1000};
-	uint16_t home;
-
-	(void)unused;
 	memset(members, 0, sizeof members);
 	world_begin(&world, 2, 4, &(struct shared_settings){0});
 	join(&world, &members[0], 0, 10);
-	home = home_of_only_group(&world);
-	assert_int_not_equal(home, WORKER_NONE);
-	if (home == 0) {
-		join(&world, &members[1], 1, 10);
-		leave(&world, &members[0]);
-	}
-	do_on(runtime_worker(world.runtime, home), publish_here, &order);
-	/* 4 credits a turn: so many turns as settle() does not wait for. */
-	for (unsigned tries = 0; tries < 1000 && counter_total(COUNTER_MESSAGES_QUEUED); tries++)
+	*out_home = home_of_only_group(&world);
+	assert_int_not_equal(*out_home, WORKER_NONE);
+	if (*out_home == 1)
+		return &members[0];
+	join(&world, &members[1], 1, 10);
+	leave(&world, &members[0]);
+	return &members[1];
+}
+
+/* 4 credits a turn: so many turns as settle() does not wait for. */
+static void wait_for_empty_queues(uint16_t home)
+{
+	while (counter_total(COUNTER_MESSAGES_QUEUED))
 		let_turn_end(runtime_worker(world.runtime, home));
 	settle(&world);
-	assert_int_equal(members[home == 0].got_count, 1000);
-	for (uint32_t i = 0; i < 1000; i++)
-		assert_int_equal(members[home == 0].got[i].number, i);
+}
+
+static void qos0_beyond_the_credits_waits_in_order(void **unused)
+{
+	struct publish_order order = {.count = 30};
+	struct fake *member;
+	uint16_t home;
+
+	(void)unused;
+	member = begin_apart(&home);
+	do_on(runtime_worker(world.runtime, home), publish_here, &order);
+	wait_for_empty_queues(home);
+	assert_int_equal(member->got_count, 30);
+	for (uint32_t i = 0; i < 30; i++)
+		assert_int_equal(member->got[i].number, i);
+	end_all();
+}
+
+/* A flood in one turn, far more than all workers could post. */
+static void too_much_qos0_is_dropped_and_counted(void **unused)
+{
+	struct publish_order order = {.count = 1000};
+	uint64_t before = counter_total(COUNTER_DROPPED_QOS0_NO_CREDIT);
+	struct fake *member;
+	uint16_t home;
+
+	(void)unused;
+	member = begin_apart(&home);
+	do_on(runtime_worker(world.runtime, home), publish_here, &order);
+	wait_for_empty_queues(home);
+	assert_int_equal(member->got_count, 4 + 4 * 2 * 4);
+	assert_int_equal(counter_total(COUNTER_DROPPED_QOS0_NO_CREDIT) - before,
+			 1000 - member->got_count);
 	end_all();
 }
 
@@ -417,7 +447,8 @@ int main(void)
 		cmocka_unit_test(what_expires_in_the_queue_is_not_sent),
 		cmocka_unit_test(each_member_has_options_of_its_own),
 		cmocka_unit_test(groups_are_told_apart_by_name_and_filter),
-		cmocka_unit_test(qos0_waits_for_credit),
+		cmocka_unit_test(qos0_beyond_the_credits_waits_in_order),
+		cmocka_unit_test(too_much_qos0_is_dropped_and_counted),
 		cmocka_unit_test(what_is_left_is_freed_with_the_worker),
 	};
 

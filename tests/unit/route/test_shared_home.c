@@ -248,6 +248,12 @@ static uint64_t qos0_seen(void)
 	return sum;
 }
 
+static uint64_t qos0_dropped(void)
+{
+	return counter_total(COUNTER_DROPPED_QOS0_OFFLINE) +
+	       counter_total(COUNTER_DROPPED_QOS0_NO_CREDIT);
+}
+
 static void assert_all_finished_once(void)
 {
 	for (unsigned i = 0; i < GROUPS; i++) {
@@ -260,7 +266,7 @@ static void tumult(enum shared_strategy strategy)
 {
 	struct latch done = LATCH(2 * WORKERS);
 	struct world here;
-	uint64_t offline = counter_total(COUNTER_DROPPED_QOS0_OFFLINE);
+	uint64_t dropped = qos0_dropped();
 	uint64_t no_member = counter_total(COUNTER_DROPPED_SHARED_NO_MEMBER);
 
 	memset(actors, 0, sizeof actors);
@@ -281,8 +287,7 @@ static void tumult(enum shared_strategy strategy)
 		settle(&here);
 	settle(&here);
 	assert_all_finished_once();
-	offline = counter_total(COUNTER_DROPPED_QOS0_OFFLINE) - offline;
-	assert_int_equal(qos0_seen() + offline, GROUPS * WORKERS * PER_WORKER / 3);
+	assert_int_equal(qos0_seen() + qos0_dropped() - dropped, GROUPS * WORKERS * PER_WORKER / 3);
 	on_all(&here, actor_end);
 	assert_int_equal(counter_total(COUNTER_DROPPED_SHARED_NO_MEMBER), no_member);
 	world_end(&here);
