@@ -80,7 +80,8 @@ static enum err open_listeners(struct broker *broker, const struct config *confi
 static void log_start(const struct broker *broker, const struct config *config,
 		      uint64_t descriptors)
 {
-	uint64_t own = OWN_DESCRIPTORS + (uint64_t)config->worker_threads * OWN_DESCRIPTORS_PER_WORKER;
+	uint64_t own =
+		OWN_DESCRIPTORS + (uint64_t)config->worker_threads * OWN_DESCRIPTORS_PER_WORKER;
 
 	for (size_t i = 0; i < config->note_count; i++)
 		log_event(LOG_TYPE_WARNING, NULL, "%s", config->notes[i]);
@@ -91,9 +92,10 @@ static void log_start(const struct broker *broker, const struct config *config,
 				  config->listeners[i].unix_path ? "a Unix socket" : "TCP");
 	}
 	if (config->is_local_only)
-		log_event(LOG_TYPE_NOTICE, NULL,
-			  "No listener is configured: only programs on this machine can connect, and "
-			  "anybody of them may. Add a 'listener' to serve others.");
+		log_event(
+			LOG_TYPE_NOTICE, NULL,
+			"No listener is configured: only programs on this machine can connect, and "
+			"anybody of them may. Add a 'listener' to serve others.");
 	log_event(LOG_TYPE_INFORMATION, NULL,
 		  "%u worker threads; %llu file descriptors, enough for about %llu clients",
 		  config->worker_threads, (unsigned long long)descriptors,
@@ -135,11 +137,13 @@ enum err broker_open_take(struct broker *broker, struct config *config, struct e
 /* Start. */
 
 static struct broker *running; /* frozen while there are workers */
+/* Frozen too: a reload may replace the configuration before the first worker has looked at it. */
+static unsigned sys_interval_at_start_s;
 
 static void worker_on_start(struct worker *me)
 {
 	if (me->id == 0)
-		sys_topics_start(me, broker_config(running)->sys_interval_s);
+		sys_topics_start(me, sys_interval_at_start_s);
 	for (size_t i = 0; i < running->listener_count; i++) {
 		if (listener_start(running->listeners[i], me) != ERR_NONE)
 			log_event(LOG_TYPE_ERROR, NULL, "Worker %u cannot accept on %s", me->id,
@@ -181,6 +185,7 @@ enum err broker_start(struct broker *broker, struct err_detail *detail)
 	if (err != ERR_NONE)
 		return err_set(detail, err, "No memory to start the workers.");
 	running = broker;
+	sys_interval_at_start_s = config->sys_interval_s;
 	return runtime_start(broker->runtime, worker_on_start, detail);
 }
 
