@@ -499,6 +499,14 @@ def small_connack(t):
         client.expect_closed()
 
 
+@case("A client whose Maximum Packet Size has no room for CONNACK is not let in",
+      v5="3.1.2-24 3.2.0-1")
+def no_room(t):
+    client = t.raw()
+    client.send(connect(client.client_id, properties={"maximum_packet_size": 4}))
+    client.expect_closed()
+
+
 @case("A packet above the server's maximum ends the connection", v5="4.13.1-1",
       v311="4.8.0-1", conf="max_packet_size 500\n")
 def too_large(t):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Retained messages (3.3.1.3) and the options of SUBSCRIBE that concern them (3.8.3.1)."""
-from harness.mqtt_raw import PUBLISH, subscribe
+from harness.mqtt_raw import PINGRESP, PUBLISH, pingreq, subscribe
 from harness.runner import case
 from helpers import Fence, hold, let_pass, retained
 
@@ -199,15 +199,24 @@ def retain_race(t):
     for number in range(1, 31):
         clients[number % 6].send(subscribe(number, [(topic, 1)], t.version))
         publisher.publish(topic, b"%d" % number, qos=1, retain=True)
+    last = [_read_rising(client, -1, PINGRESP) for client in clients]
     publisher.publish(topic, b"999", qos=1)
-    for client in clients:
-        last = -1
-        while last < 999:
-            pkt = client.recv()
-            if pkt.type == PUBLISH:
-                client.finish(pkt)
-                assert int(pkt.payload) >= last, (last, pkt)
-                last = int(pkt.payload)
+    for number, client in enumerate(clients):
+        assert _read_rising(client, last[number], PUBLISH) == 999
+
+
+def _read_rising(client, last, until):
+    """Reads numbers that never go down, until PINGRESP or until 999; returns the last one."""
+    if until == PINGRESP:
+        client.send(pingreq())
+    while True:
+        pkt = client.recv()
+        if pkt.type == PUBLISH:
+            client.finish(pkt)
+            assert int(pkt.payload) >= last, (last, pkt)
+            last = int(pkt.payload)
+        if pkt.type == until and (until == PINGRESP or last == 999):
+            return last
 
 
 @case("A retained message that expired is gone", v5="3.3.2-5")

@@ -12,6 +12,7 @@ ILL_FORMED = {
     "an overlong three-byte form": b"\xe0\x80\xaf",
     "a surrogate": b"\xed\xa0\x80",
     "a pair of surrogates": b"\xed\xa0\x81\xed\xb0\x80",
+    "an overlong four-byte form": b"\xf0\x80\x80\xaf",
     "a code point above U+10FFFF": b"\xf4\x90\x80\x80",
     "a byte that UTF-8 never has": b"\xff",
 }

@@ -166,6 +166,43 @@ def will_properties(t):
     assert 95 <= pkt.properties["message_expiry_interval"] <= 100, pkt
 
 
+@case("A retained Will with an expiry is retained for that long", v5="3.1.2-15 3.3.2-6")
+def retained_with_expiry(t):
+    topic = t.topic("will")
+    eye = watcher(t, topic)
+    t.open("dying", will={"topic": topic, "payload": b"gone", "retain": True,
+                          "properties": {"message_expiry_interval": 2}}).close()
+    eye.receive(topic, b"gone", retain=True)
+    assert retained(t, topic, "before") == b"gone"
+    let_pass(3)
+    assert retained(t, topic, "after") is None
+
+
+@case("A new connection without a Will leaves none of the one before", v5="3.1.2-7 3.1.3-9",
+      v311="3.1.2-12 3.1.2-10")
+def replaced_by_none(t):
+    topic = t.topic("will")
+    eye = watcher(t, topic)
+    fence = Fence(t, eye)
+    if t.is_v5():
+        delayed(t, 60, 600).close()
+    else:
+        t.open("dying", will={"topic": topic, "payload": b"gone"}).leave()
+    persistent(t, "dying").abort()
+    t.open("dying", clean=True).leave()
+    fence.check(t.open("publisher"))
+
+
+@case("DISCONNECT with a body is none, and the Will is published", v311="4.8.0-1 3.14.4-3")
+def disconnect_with_body(t):
+    topic = t.topic("will")
+    eye = watcher(t, topic)
+    client = t.open("leaving", will={"topic": topic, "payload": b"gone"})
+    client.send(packet(14, 0, b"\0"))
+    client.expect_closed()
+    eye.receive(topic, b"gone")
+
+
 @case("An empty Will Payload is a Will too", v5="3.1.2-9", v311="3.1.2-9")
 def empty_will(t):
     topic = t.topic("will")
