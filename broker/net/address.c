@@ -36,8 +36,7 @@ const char *address_text(const struct address *address, char *out)
 		inet_ntop(AF_INET6, address->bytes, ip, sizeof ip);
 		snprintf(out, ADDRESS_TEXT_BYTES, "[%s]:%u", ip, address->port);
 		break;
-	default:
-		snprintf(out, ADDRESS_TEXT_BYTES, "unix");
+	default: snprintf(out, ADDRESS_TEXT_BYTES, "unix");
 	}
 	return out;
 }

@@ -614,7 +614,7 @@ void net_worker_fini(struct worker *worker)
 
 	if (!net)
 		return;
-	for (int class = 0; class < NET_CHUNK_CLASSES; class++) {
+	for (int class = 0; class < NET_CHUNK_CLASSES; class ++) {
 		while (net->free_chunks[class]) {
 			struct net_chunk *chunk = net->free_chunks[class];
 

@@ -57,13 +57,13 @@ struct transport {
 extern const struct transport transport_tcp;
 
 enum connection_flag {
-	CONNECTION_DIRTY = 1 << 0,	/* in the worker's list of connections with output */
-	CONNECTION_CHOKED = 1 << 1,	/* the peer did not take all; waits until it is writable */
-	CONNECTION_PAUSED = 1 << 2,	/* not read: the owner asked for it */
-	CONNECTION_STALLED = 1 << 3,	/* not read: too much output is waiting */
-	CONNECTION_CLOSING = 1 << 4,	/* ends with this turn */
-	CONNECTION_RESUMING = 1 << 5,	/* in the worker's list of those to read again */
-	CONNECTION_EOF = 1 << 6,	/* the peer will send nothing more */
+	CONNECTION_DIRTY = 1 << 0,    /* in the worker's list of connections with output */
+	CONNECTION_CHOKED = 1 << 1,   /* the peer did not take all; waits until it is writable */
+	CONNECTION_PAUSED = 1 << 2,   /* not read: the owner asked for it */
+	CONNECTION_STALLED = 1 << 3,  /* not read: too much output is waiting */
+	CONNECTION_CLOSING = 1 << 4,  /* ends with this turn */
+	CONNECTION_RESUMING = 1 << 5, /* in the worker's list of those to read again */
+	CONNECTION_EOF = 1 << 6,      /* the peer will send nothing more */
 	CONNECTION_RESUME_WANTED = 1 << 7, /* resumed, and not paused again since */
 };
 
@@ -74,15 +74,15 @@ struct connection {
 	void *transport_state;
 	struct connection_poll *poll;
 	struct connection *dirty_next, *resume_next, *reap_next;
-	uint8_t *in;		/* what on_bytes() left; NULL: nothing */
-	uint8_t *out;		/* waiting output is out[out_start .. out_len) */
+	uint8_t *in;  /* what on_bytes() left; NULL: nothing */
+	uint8_t *out; /* waiting output is out[out_start .. out_len) */
 	uint32_t in_len, in_cap;
-	uint32_t in_wanted;	/* the owner knows it needs this many in one piece; 0: unknown */
+	uint32_t in_wanted; /* the owner knows it needs this many in one piece; 0: unknown */
 	uint32_t out_start, out_len, out_cap;
 	int fd;
-	uint16_t flags;		/* enum connection_flag */
-	uint16_t events;	/* what the poll handle watches */
-	uint32_t output_limit;	/* bytes; above it a choked connection is not read */
+	uint16_t flags;	       /* enum connection_flag */
+	uint16_t events;       /* what the poll handle watches */
+	uint32_t output_limit; /* bytes; above it a choked connection is not read */
 	struct address address;
 	uint64_t last_read_ms;
 };

@@ -21,12 +21,14 @@
 #define LISTENER_ADDRESSES_MAX 16
 /* Connections accepted per readiness; the rest in the next turn, since polling is level-triggered. */
 #define ACCEPTS_PER_TURN 128
+/* Without a descriptor, not even the spare one: polling would spin until somebody leaves. */
+#define ACCEPT_AGAIN_MS 100
 
 /* One address, for all workers. */
 struct listener_address {
 	struct sockaddr_storage sockaddr;
 	socklen_t len;
-	int *fds;  /* one per worker, -1: none */
+	int *fds; /* one per worker, -1: none */
 };
 
 /* What one worker polls. Owner: that worker. */
@@ -34,6 +36,7 @@ struct listener_poll {
 	uv_poll_t handle;
 	struct listener *listener;
 	struct worker *worker;
+	struct timer again; /* armed: not polled */
 	int fd;
 	struct listener_poll *next;
 };
@@ -133,8 +136,11 @@ static bool accept_one(struct listener_poll *poll)
 	int fd = accept4(poll->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-		if (!descriptors_refuse_one(poll->fd, listener->name))
+		if (!descriptors_refuse_one(poll->fd, listener->name)) {
+			uv_poll_stop(&poll->handle);
+			timer_arm_in(&poll->worker->wheel, &poll->again, ACCEPT_AGAIN_MS);
 			return false;
+		}
 		counter_add(poll->worker->counters, COUNTER_REFUSED_NO_DESCRIPTORS, 1);
 		return true;
 	}
@@ -164,6 +170,13 @@ static void on_acceptable(uv_poll_t *handle, int status, int events)
 		if (!accept_one(poll))
 			return;
 	}
+}
+
+static void on_again(struct timer *timer)
+{
+	struct listener_poll *poll = TIMER_OWNER(timer, struct listener_poll, again);
+
+	uv_poll_start(&poll->handle, UV_READABLE, on_acceptable);
 }
 
 static int socket_fail(int fd, struct err_detail *detail, const struct listener *listener,
@@ -322,10 +335,11 @@ static enum err resolve_unix(struct listener *listener, struct err_detail *detai
 		return err_set(detail, ERR_NOMEM, "No memory for the listener %s.", listener->name);
 	sun = (void *)&address->sockaddr;
 	if (len >= sizeof sun->sun_path)
-		return err_set(detail, ERR_INVALID,
-			       "The path of the Unix socket %s is longer than the %zu bytes that the "
-			       "system allows.",
-			       listener->settings.unix_path, sizeof sun->sun_path - 1);
+		return err_set(
+			detail, ERR_INVALID,
+			"The path of the Unix socket %s is longer than the %zu bytes that the "
+			"system allows.",
+			listener->settings.unix_path, sizeof sun->sun_path - 1);
 	sun->sun_family = AF_UNIX;
 	memcpy(sun->sun_path, listener->settings.unix_path, len + 1);
 	memcpy(listener->unix_path, listener->settings.unix_path, len + 1);
@@ -348,8 +362,9 @@ static enum err resolve_tcp(struct listener *listener, struct err_detail *detail
 	if (failed == EAI_ADDRFAMILY && settings->is_optional)
 		return ERR_NONE;
 	if (failed)
-		return err_set(detail, ERR_INVALID, "Cannot find the address of the listener %s: %s.",
-			       listener->name, gai_strerror(failed));
+		return err_set(detail, ERR_INVALID,
+			       "Cannot find the address of the listener %s: %s.", listener->name,
+			       gai_strerror(failed));
 	for (struct addrinfo *one = found; one; one = one->ai_next) {
 		struct listener_address *address = address_add(listener);
 
@@ -447,6 +462,7 @@ static enum err poll_start(struct listener *listener, struct worker *me, int fd)
 	poll->listener = listener;
 	poll->worker = me;
 	poll->fd = fd;
+	timer_init(&poll->again, on_again);
 	if (uv_poll_init(&me->loop, &poll->handle, fd) != 0) {
 		free(poll);
 		return ERR_IO;
@@ -494,6 +510,7 @@ void listener_stop(struct listener *listener, struct worker *me)
 
 		listener->polls[me->id] = poll->next;
 		empty_queue(poll);
+		timer_disarm(&me->wheel, &poll->again);
 		uv_poll_stop(&poll->handle);
 		uv_close((uv_handle_t *)&poll->handle, on_poll_closed);
 	}

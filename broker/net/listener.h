@@ -20,17 +20,16 @@ struct listener_settings {
 	const char *bind_interface; /* NULL: any */
 	const char *unix_path;	    /* not NULL: a Unix socket */
 	uint16_t port;
-	int family;		    /* AF_UNSPEC, AF_INET, AF_INET6 */
+	int family; /* AF_UNSPEC, AF_INET, AF_INET6 */
 	bool tcp_nodelay;
-	int64_t max_connections;    /* -1: no limit */
-	uint16_t index;		    /* handed to on_accept */
+	int64_t max_connections; /* -1: no limit */
+	uint16_t index;		 /* handed to on_accept */
 	bool is_optional; /* a machine without this address is no error: the listener stays shut */
 	/*
 	 * On a worker: a new connection, not blocking. Takes the descriptor. false: refused, and the
 	 * descriptor is closed by the caller.
 	 */
-	bool (*on_accept)(struct worker *me, uint16_t index, int fd,
-			  const struct address *address);
+	bool (*on_accept)(struct worker *me, uint16_t index, int fd, const struct address *address);
 };
 
 /* Main thread. Opens the sockets; nothing is accepted yet. detail says which address and why. */

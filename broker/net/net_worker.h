@@ -26,12 +26,12 @@ struct net_chunk {
 struct net_worker {
 	struct connection *dirty, *resume, *reap;
 	struct task resume_task;
-	uint64_t turn;		/* the turn that the budget belongs to */
+	uint64_t turn; /* the turn that the budget belongs to */
 	uint64_t turn_started_us;
 	uint32_t turn_bytes;
 	struct net_chunk *free_chunks[NET_CHUNK_CLASSES];
 	uint32_t free_count[NET_CHUNK_CLASSES];
-	uint32_t polls_open;	/* poll handles that libuv has not let go of yet */
+	uint32_t polls_open; /* poll handles that libuv has not let go of yet */
 	uint8_t read_buffer[2u * NET_READ_BYTES];
 };
 

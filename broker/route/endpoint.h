@@ -37,7 +37,8 @@ struct encoding_cache {
  * duplicates are allowed). Borrowed: valid until deliver() returns. */
 struct delivery {
 	struct message *message;
-	struct encoding_cache *encodings; /* shared by all receivers of this message; NULL: there is one */
+	struct encoding_cache
+		*encodings; /* shared by all receivers of this message; NULL: there is one */
 	const uint32_t *subscription_ids; /* those that are not 0 */
 	uint16_t subscription_id_count;
 	uint8_t qos;		    /* the lower of the message's and the highest subscription's */
@@ -50,7 +51,8 @@ struct delivery {
 struct endpoint_ops {
 	const char *kind;
 	/* NULL: never subscribes. */
-	void (*deliver)(struct worker *me, struct endpoint *endpoint, const struct delivery *delivery);
+	void (*deliver)(struct worker *me, struct endpoint *endpoint,
+			const struct delivery *delivery);
 	/* One of the receipts that a publication of this endpoint waits for. NULL: never asks. */
 	void (*on_receipt)(struct worker *me, struct endpoint *endpoint, uint64_t token);
 	/* A publication that was spread in slices has reached all subscribers of this worker. */

@@ -145,7 +145,8 @@ static void target_merge(struct match_result *result, struct route_target *targe
 	bool no_local = (subscription->flags & SUBSCRIPTION_NO_LOCAL) != 0;
 
 	if (no_local != ((target->flags & TARGET_NO_LOCAL) != 0))
-		target->flags = (uint8_t)((target->flags & ~TARGET_NO_LOCAL) | TARGET_MIXED_NO_LOCAL);
+		target->flags =
+			(uint8_t)((target->flags & ~TARGET_NO_LOCAL) | TARGET_MIXED_NO_LOCAL);
 	if (subscription->flags & SUBSCRIPTION_RETAIN_AS_PUBLISHED)
 		target->flags |= TARGET_RETAIN_AS_PUBLISHED;
 	/* All have to be proven under the same generation, or the delivery looks for itself. */
@@ -215,8 +216,9 @@ static struct match_result *result_make(struct match_cache *cache, struct slice 
 	result = malloc(bytes);
 	if (!result)
 		return NULL;
-	*result = (struct match_result){
-		.refs = 1, .bytes = (uint32_t)bytes, .topic_len = (uint16_t)topic.len};
+	*result = (struct match_result){.refs = 1,
+					.bytes = (uint32_t)bytes,
+					.topic_len = (uint16_t)topic.len};
 	result->ids = (uint32_t *)(void *)((char *)result + ids_at);
 	result->others = (uint16_t *)(void *)((char *)result + others_at);
 	result->topic = (uint8_t *)result + topic_at;

@@ -12,8 +12,8 @@
 #include "route/route.h"
 
 enum target_flag {
-	TARGET_NO_LOCAL = 1 << 0,	    /* all merged subscriptions have No Local */
-	TARGET_MIXED_NO_LOCAL = 1 << 1,	    /* some have */
+	TARGET_NO_LOCAL = 1 << 0,	/* all merged subscriptions have No Local */
+	TARGET_MIXED_NO_LOCAL = 1 << 1, /* some have */
 	TARGET_RETAIN_AS_PUBLISHED = 1 << 2,
 	TARGET_READABLE = 1 << 3,
 };

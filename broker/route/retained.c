@@ -64,6 +64,11 @@ static void account(struct retained *retained, const struct message *message, bo
 		return;
 	__atomic_add_fetch(&retained->count, one, __ATOMIC_RELAXED);
 	__atomic_add_fetch(&retained->bytes, one * message_bytes(message), __ATOMIC_RELAXED);
+	if (message->flags & MESSAGE_OF_BROKER) {
+		__atomic_add_fetch(&retained->of_broker, one, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&retained->bytes_of_broker, one * message_bytes(message),
+				   __ATOMIC_RELAXED);
+	}
 	if (message->expires_ms != 0)
 		__atomic_add_fetch(&retained->expiring, one, __ATOMIC_RELAXED);
 	COUNT_BY(RETAINED_MESSAGES, one);
@@ -245,6 +250,13 @@ static bool node_install(struct retained *retained, struct retained_node *node,
 	return true;
 }
 
+/* What counts against a limit: all but the broker's own. */
+static uint64_t limited(const uint64_t *all, const uint64_t *of_broker)
+{
+	return __atomic_load_n(all, __ATOMIC_RELAXED) -
+	       __atomic_load_n(of_broker, __ATOMIC_RELAXED);
+}
+
 /* Two workers at once may each take the last place; the limit is not worth a lock. */
 static bool limits_allow(const struct retained *retained, const struct retained_node *node,
 			 const struct message *message)
@@ -253,10 +265,14 @@ static bool limits_allow(const struct retained *retained, const struct retained_
 	uint64_t max_messages = __atomic_load_n(&retained->settings.max_messages, __ATOMIC_RELAXED);
 	uint64_t max_bytes = __atomic_load_n(&retained->settings.max_bytes, __ATOMIC_RELAXED);
 
-	if (max_messages != 0 && !old && retained_count(retained) >= max_messages)
+	if (message->flags & MESSAGE_OF_BROKER)
+		return true;
+	if (max_messages != 0 && !old &&
+	    limited(&retained->count, &retained->of_broker) >= max_messages)
 		return false;
-	return max_bytes == 0 || retained_bytes(retained) + message_bytes(message) <=
-					 max_bytes + (old ? message_bytes(old) : 0);
+	return max_bytes == 0 ||
+	       limited(&retained->bytes, &retained->bytes_of_broker) + message_bytes(message) <=
+		       max_bytes + (old ? message_bytes(old) : 0);
 }
 
 static struct retained_node *retained_find(struct retained *retained, struct slice topic)

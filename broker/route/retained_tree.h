@@ -25,9 +25,10 @@ struct retained_node {
 };
 
 struct retained {
-	struct topic_trie trie;		   /* first member */
-	struct retained_settings settings; /* single fields, atomic */
-	uint64_t count, bytes, expiring;   /* atomic */
+	struct topic_trie trie;		     /* first member */
+	struct retained_settings settings;   /* single fields, atomic */
+	uint64_t count, bytes, expiring;     /* atomic */
+	uint64_t of_broker, bytes_of_broker; /* atomic; the part of the broker itself */
 	uint64_t version_floor; /* written with the lock held: no node that went gave out more */
 	uint64_t expire_order;	/* worker 0: how far the round of retained_expire_slice() is */
 };

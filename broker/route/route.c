@@ -165,8 +165,8 @@ static void delivery_set(struct delivery *delivery, const struct route_settings 
 	delivery->qos = target->qos;
 	if (message->qos < target->qos && !settings->upgrade_outgoing_qos)
 		delivery->qos = message->qos;
-	delivery->retain = (target->flags & TARGET_RETAIN_AS_PUBLISHED) &&
-			   (message->flags & MESSAGE_RETAIN);
+	delivery->retain =
+		(target->flags & TARGET_RETAIN_AS_PUBLISHED) && (message->flags & MESSAGE_RETAIN);
 	delivery->is_readable = (target->flags & TARGET_READABLE) != 0;
 	delivery->rights_generation = target->rights_generation;
 }
@@ -366,7 +366,8 @@ static void deliver_here(struct worker *me, struct match_result *result,
 	struct route_worker *route = route_worker_of(me);
 
 	if (result->target_count <= route->settings.fanout_slice) {
-		route_deliver_range(me, publication->message, result, 0, result->target_count, false);
+		route_deliver_range(me, publication->message, result, 0, result->target_count,
+				    false);
 		return;
 	}
 	result->refs++;

@@ -91,8 +91,8 @@ struct publication {
 	bool wants_receipt;
 
 	/* Filled by route_publish(). */
-	unsigned waiting; /* how often on_receipt() will be called */
-	bool is_matched;  /* there was a subscriber somewhere */
+	unsigned waiting;  /* how often on_receipt() will be called */
+	bool is_matched;   /* there was a subscriber somewhere */
 	bool is_spreading; /* the publisher's next one has to wait for on_spread() */
 };
 

@@ -23,8 +23,8 @@ struct route_worker {
 	struct match_cache *cache;
 	struct handle_table endpoints;
 	struct encoding_cache encodings;
-	struct spread *spreads; /* fan-outs that go in slices */
-	struct topic_match match; /* scratch for the rare path of mixed No Local */
+	struct spread *spreads;	      /* fan-outs that go in slices */
+	struct topic_match match;     /* scratch for the rare path of mixed No Local */
 	struct shared_worker *shared; /* shared_group.c */
 };
 

@@ -17,11 +17,11 @@
 struct spread {
 	struct task task;
 	struct spread *next;
-	uint64_t origin_handle;	       /* whose publications queue behind */
-	struct match_result *result;   /* one reference */
-	struct message *message;       /* one use */
+	uint64_t origin_handle;	     /* whose publications queue behind */
+	struct match_result *result; /* one reference */
+	struct message *message;     /* one use */
 	uint32_t at;
-	struct publish_letter *letter; /* to return at the end; NULL: from this worker */
+	struct publish_letter *letter;	/* to return at the end; NULL: from this worker */
 	struct publication publication; /* without a letter: whom to tell */
 	struct publish_letter *behind, **behind_end;
 };

@@ -30,7 +30,7 @@ struct broker {
 	bool is_stopping;
 	unsigned stop_ticks;
 	/* Written by workers, atomic. */
-	unsigned workers_busy;	/* that still have clients while stopping */
+	unsigned workers_busy; /* that still have clients while stopping */
 	unsigned reloads_done;
 	unsigned reloads_logged;
 };

@@ -30,10 +30,11 @@ static enum err make_folder_of(const char *file, struct err_detail *detail)
 
 		*slash = '\0';
 		if (mkdir(folder, 0750) != 0 && errno != EEXIST)
-			err = err_set(detail, ERR_IO,
-				      "Cannot make the folder %s for %s: %s. Make it, or name another "
-				      "file in the configuration.",
-				      folder, file, strerror(errno));
+			err = err_set(
+				detail, ERR_IO,
+				"Cannot make the folder %s for %s: %s. Make it, or name another "
+				"file in the configuration.",
+				folder, file, strerror(errno));
 		*slash = was;
 		if (was == '\0')
 			break;
@@ -61,12 +62,12 @@ enum err privileges_write_pid_file(const struct config *config, struct err_detai
 		return ERR_NONE;
 	file = fopen(config->pid_file, "we");
 	if (!file)
-		return err_set(detail, ERR_IO, "Cannot write the pid_file %s: %s.", config->pid_file,
-			       strerror(errno));
+		return err_set(detail, ERR_IO, "Cannot write the pid_file %s: %s.",
+			       config->pid_file, strerror(errno));
 	fprintf(file, "%ld\n", (long)getpid());
 	if (fclose(file) != 0)
-		return err_set(detail, ERR_IO, "Cannot write the pid_file %s: %s.", config->pid_file,
-			       strerror(errno));
+		return err_set(detail, ERR_IO, "Cannot write the pid_file %s: %s.",
+			       config->pid_file, strerror(errno));
 	return ERR_NONE;
 }
 
@@ -91,10 +92,11 @@ static void give_file(const char *path, const struct passwd *user)
 static void warn_unreadable(const char *what, const char *path)
 {
 	if (path && access(path, R_OK) != 0)
-		log_event(LOG_TYPE_WARNING, NULL,
-			  "The %s %s cannot be read any more by the user that the broker runs as (%s): a "
-			  "reload will fail. Make it readable for that user.",
-			  what, path, strerror(errno));
+		log_event(
+			LOG_TYPE_WARNING, NULL,
+			"The %s %s cannot be read any more by the user that the broker runs as (%s): a "
+			"reload will fail. Make it readable for that user.",
+			what, path, strerror(errno));
 }
 
 static void warn_about_files(const struct config *config)
@@ -118,17 +120,20 @@ enum err privileges_drop(const struct config *config, struct err_detail *detail)
 		return ERR_NONE;
 	user = find_user(config);
 	if (!user && !config->user)
-		return err_set(detail, ERR_NOT_FOUND,
-			       "There is neither a user nightjar nor nobody to run as. Make one, or set "
-			       "'user' in the configuration.");
+		return err_set(
+			detail, ERR_NOT_FOUND,
+			"There is neither a user nightjar nor nobody to run as. Make one, or set "
+			"'user' in the configuration.");
 	if (!user)
-		return err_set(detail, ERR_NOT_FOUND,
-			       "The user '%s' to run as does not exist. Make it (adduser --system %s), "
-			       "or set 'user' to another one.",
-			       config->user, config->user);
+		return err_set(
+			detail, ERR_NOT_FOUND,
+			"The user '%s' to run as does not exist. Make it (adduser --system %s), "
+			"or set 'user' to another one.",
+			config->user, config->user);
 	if (user->pw_uid == 0) {
-		log_event(LOG_TYPE_WARNING, NULL,
-			  "The broker runs as root, as 'user root' asks. It needs no rights of root.");
+		log_event(
+			LOG_TYPE_WARNING, NULL,
+			"The broker runs as root, as 'user root' asks. It needs no rights of root.");
 		return ERR_NONE;
 	}
 	give_file(config->log_file, user);

@@ -10,9 +10,11 @@
 #include "server/config.h"
 
 /* Makes the folders of the log file and the pid file where they are missing. */
-enum err privileges_make_folders(const struct config *config, struct err_detail *detail) ERR_CHECKED;
+enum err privileges_make_folders(const struct config *config,
+				 struct err_detail *detail) ERR_CHECKED;
 
-enum err privileges_write_pid_file(const struct config *config, struct err_detail *detail) ERR_CHECKED;
+enum err privileges_write_pid_file(const struct config *config,
+				   struct err_detail *detail) ERR_CHECKED;
 
 /*
  * As root: becomes `user` (or nightjar, or nobody), which gets the log file and the folders that

@@ -68,12 +68,13 @@ static struct session_settings *prepare(struct broker *broker)
 	struct config *fresh = NULL;
 
 	report.count = 0;
-	if (config_reload(broker_config(broker), &broker->line.overrides, &fresh, &errors, &report) !=
-	    ERR_NONE) {
+	if (config_reload(broker_config(broker), &broker->line.overrides, &fresh, &errors,
+			  &report) != ERR_NONE) {
 		log_list(LOG_TYPE_ERROR, "Reload failed, everything stays as it was: ", &errors);
 		return NULL;
 	}
-	if (snapshot_create(fresh, broker->listeners, broker->hooks, &settings, &detail) != ERR_NONE) {
+	if (snapshot_create(fresh, broker->listeners, broker->hooks, &settings, &detail) !=
+	    ERR_NONE) {
 		reload_failed(detail.text);
 		config_destroy(fresh);
 		return NULL;

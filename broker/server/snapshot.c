@@ -111,7 +111,8 @@ static enum err make_authority(struct session_settings *out, const struct config
 
 	for (uint16_t i = 0; i < index; i++) {
 		if (same_access(access, &config->listeners[i].access)) {
-			out->listeners[index].authority = authority_ref(out->listeners[i].authority);
+			out->listeners[index].authority =
+				authority_ref(out->listeners[i].authority);
 			return ERR_NONE;
 		}
 	}

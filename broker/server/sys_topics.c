@@ -126,7 +126,7 @@ static bool publish(struct worker *me, const char *topic, struct slice payload, 
 		.payload = payload,
 		.topic_hash = hash_slice(name),
 		.qos = qos,
-		.flags = retain ? MESSAGE_RETAIN : 0,
+		.flags = (uint8_t)(MESSAGE_OF_BROKER | (retain ? MESSAGE_RETAIN : 0)),
 	};
 	struct publication publication = {.message = message_create(me, &content)};
 	enum route_status status;
@@ -198,9 +198,9 @@ static void publish_all(struct sys_topics *sys)
 	sys->ticked_ms = now_ms;
 	take_moment(sys, &moment);
 	if (!sys->has_version)
-		sys->has_version = publish(sys->worker, SYS_PREFIX "version",
-					   SLICE_LITERAL("nightjar version " NIGHTJAR_VERSION), 2,
-					   true);
+		sys->has_version =
+			publish(sys->worker, SYS_PREFIX "version",
+				SLICE_LITERAL("nightjar version " NIGHTJAR_VERSION), 2, true);
 	for (size_t i = 0; i < SYS_ROWS; i++) {
 		if (rows[i].kind == SYS_IS_LOAD) {
 			publish_load(sys, i, &moment, elapsed_s);

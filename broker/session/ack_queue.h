@@ -15,9 +15,9 @@
 #include <stdint.h>
 
 struct pending_ack {
-	uint8_t *codes;	     /* SUBACK, UNSUBACK: owned; else NULL */
+	uint8_t *codes; /* SUBACK, UNSUBACK: owned; else NULL */
 	uint16_t code_count;
-	uint16_t waiting;    /* receipts that have to come first */
+	uint16_t waiting; /* receipts that have to come first */
 	uint16_t packet_id;
 	uint8_t type;	     /* enum packet_type */
 	uint8_t reason_code; /* PUBACK, PUBREC */

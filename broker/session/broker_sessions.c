@@ -85,7 +85,7 @@ struct slice session_mount(struct worker *me, const struct listener_profile *pro
 
 /* A walk over this worker's sessions after a reload. Deliveries do not wait for it. */
 struct look_through {
-	struct task task; /* first member */
+	struct task task;		   /* first member */
 	struct session_settings *settings; /* those that the walk is for; one reference */
 	uint32_t cursor;
 	void (*done)(struct worker *me, void *context);

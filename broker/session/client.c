@@ -142,7 +142,7 @@ static void send_disconnect(struct client *client, uint8_t reason_code, const ch
 }
 
 static void log_client_closed(const struct client *client, const struct close_cause_info *info,
-		      const char *detail)
+			      const char *detail)
 {
 	char text[ADDRESS_TEXT_BYTES];
 	struct log_fields fields;
@@ -297,9 +297,9 @@ static void client_on_pingreq(struct client *client, const struct packet_frame *
 
 static void client_on_disconnect(struct client *client, const struct packet_frame *frame)
 {
-	static const struct decode_error expiry_raised = {
-		RC_PROTOCOL_ERROR, "MQTT-3.1.2-23",
-		"DISCONNECT sets a Session Expiry Interval, but CONNECT had none"};
+	static const struct decode_error expiry_raised =
+		{RC_PROTOCOL_ERROR, "MQTT-3.1.2-23",
+		 "DISCONNECT sets a Session Expiry Interval, but CONNECT had none"};
 	struct disconnect_packet packet;
 	struct decode_error error;
 
@@ -480,7 +480,8 @@ bool client_accept(struct worker *me, uint16_t listener, int fd, const struct ad
 
 	if (mine->is_stopping || memory_is_over_limit()) {
 		counter_add(me->counters,
-			    mine->is_stopping ? COUNTER_REFUSED_SHUTDOWN : COUNTER_REFUSED_MEMORY, 1);
+			    mine->is_stopping ? COUNTER_REFUSED_SHUTDOWN : COUNTER_REFUSED_MEMORY,
+			    1);
 		return false;
 	}
 	client = calloc(1, sizeof *client);

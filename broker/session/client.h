@@ -35,7 +35,7 @@ enum client_state {
 enum client_flag {
 	CLIENT_PROBLEM_INFORMATION = 1 << 0, /* Request Problem Information */
 	CLIENT_REAUTHENTICATING = 1 << 1,
-	CLIENT_IS_BRIDGE = 1 << 2,	     /* a mosquitto bridge: RETAIN as published, No Local */
+	CLIENT_IS_BRIDGE = 1 << 2, /* a mosquitto bridge: RETAIN as published, No Local */
 };
 
 /* Why it is not read. Several may hold at once; it goes on when the last is gone. */
@@ -60,8 +60,8 @@ struct client {
 	struct topic_alias_table *aliases_in;
 	struct topic_alias_out *aliases_out;
 	struct pending_connect *pending; /* while deciding or moving */
-	struct auth_exchange *auth;	 /* enhanced authentication, as long as the connection lives */
-	struct hook_answers *answers;	 /* what plugins said about the packet at the head */
+	struct auth_exchange *auth;   /* enhanced authentication, as long as the connection lives */
+	struct hook_answers *answers; /* what plugins said about the packet at the head */
 	struct credit_waiter credit;
 	struct client *moving_next;
 	uint32_t maximum_packet_size; /* the client's; 0: none */

@@ -154,7 +154,8 @@ static const char *settle_client_id(struct client *client, uint8_t *out_code)
 	if (pending->client_id.len < settings->clientid_prefixes.len ||
 	    !slice_equal(slice_of(pending->client_id.data, settings->clientid_prefixes.len),
 			 settings->clientid_prefixes))
-		return *out_code = RC_NOT_AUTHORIZED, "the client id is not one of clientid_prefixes";
+		return *out_code = RC_NOT_AUTHORIZED,
+		       "the client id is not one of clientid_prefixes";
 	return NULL;
 }
 
@@ -168,9 +169,11 @@ static const char *check_will(const struct client *client, uint8_t *out_code)
 	if (will->qos > client_profile(client)->max_qos)
 		return *out_code = RC_QOS_NOT_SUPPORTED, "the will's QoS is above max_qos";
 	if (will->retain && !settings->retain_available)
-		return *out_code = RC_RETAIN_NOT_SUPPORTED, "the will is retained, retain_available is false";
+		return *out_code = RC_RETAIN_NOT_SUPPORTED,
+		       "the will is retained, retain_available is false";
 	if (settings->message_size_limit && will->payload.len > settings->message_size_limit)
-		return *out_code = RC_PACKET_TOO_LARGE, "the will is larger than message_size_limit";
+		return *out_code = RC_PACKET_TOO_LARGE,
+		       "the will is larger than message_size_limit";
 	if (settings->max_topic_levels &&
 	    topic_levels_count(will->topic) > settings->max_topic_levels)
 		return *out_code = RC_TOPIC_NAME_INVALID, "the will's topic has too many levels";
@@ -306,7 +309,8 @@ static void hook_done(void *arg)
 
 static void hook_ask(struct client *client, struct password_check *check)
 {
-	struct identity_letter *identity = letter_create(NULL, &identity_letter_type, sizeof *identity);
+	struct identity_letter *identity =
+		letter_create(NULL, &identity_letter_type, sizeof *identity);
 
 	identity->worker = client->conn.worker;
 	identity->client = client->endpoint.handle;
@@ -423,8 +427,7 @@ static void move_to(struct client *client, uint16_t owner)
 
 static void post_moving(struct worker *me, struct client *client)
 {
-	struct moving_letter *letter =
-		letter_create(me, &moving_letter_type, sizeof *letter);
+	struct moving_letter *letter = letter_create(me, &moving_letter_type, sizeof *letter);
 
 	timer_disarm(&me->wheel, &client->timer);
 	route_retire(me, &client->endpoint);
@@ -465,8 +468,8 @@ static uint16_t keep_alive_in_force(const struct client *client, bool *out_is_ou
 	uint16_t maximum = client_settings(client)->max_keepalive_s;
 	uint16_t asked = client->pending->packet.keep_alive_s;
 
-	*out_is_ours = client->version == MQTT_V5 && maximum < 65535 &&
-		       (asked == 0 || asked > maximum);
+	*out_is_ours =
+		client->version == MQTT_V5 && maximum < 65535 && (asked == 0 || asked > maximum);
 	return *out_is_ours ? maximum : asked;
 }
 

@@ -13,11 +13,11 @@ struct pending_connect {
 	struct slice client_id;	      /* the packet's, or id_text */
 	bool is_assigned;	      /* the identifier is ours */
 	bool is_admitted;
-	bool has_username;	      /* the identity's, which an authenticator may set */
+	bool has_username; /* the identity's, which an authenticator may set */
 	struct slice username;
-	uint8_t *renamed;	      /* owned: username points into it */
-	uint8_t *id_text;	      /* owned */
-	uint8_t *auth_data;	      /* owned: the authenticator's last word, for CONNACK */
+	uint8_t *renamed;   /* owned: username points into it */
+	uint8_t *id_text;   /* owned */
+	uint8_t *auth_data; /* owned: the authenticator's last word, for CONNACK */
 	uint32_t auth_data_len;
 	bool has_auth_data;
 	size_t byte_count;

@@ -397,7 +397,8 @@ static void slot_is_sent(struct window *window, struct window_slot *slot)
 }
 
 /* false: the connection ended over it. */
-static bool send_slot(struct worker *me, struct session *session, struct window_slot *slot, bool dup)
+static bool send_slot(struct worker *me, struct session *session, struct window_slot *slot,
+		      bool dup)
 {
 	uint32_t index = (uint32_t)(slot - session->window->slots);
 	enum sent sent = send_publish(me, session, &slot->out, slot->packet_id, dup);
@@ -471,8 +472,9 @@ static bool may_read(struct worker *me, struct session *session, const struct de
 	if (rights->authority == session_profile(me, session)->authority) {
 		if (rights_are_open(rights))
 			return true;
-		if (delivery->is_readable && delivery->rights_generation ==
-						     (uint32_t)authority_generation(rights->authority))
+		if (delivery->is_readable &&
+		    delivery->rights_generation ==
+			    (uint32_t)authority_generation(rights->authority))
 			return true;
 	}
 	return rights_may_read(me, session, delivery->message);
@@ -655,7 +657,8 @@ void session_window_restart(struct session *session)
 	if (!window)
 		return;
 	window->on_wire = 0;
-	for (struct window_slot *slot = window_first(window); slot; slot = window_next(window, slot)) {
+	for (struct window_slot *slot = window_first(window); slot;
+	     slot = window_next(window, slot)) {
 		slot->is_on_wire = false;
 		if (slot->state == WINDOW_SENT) {
 			slot->state = WINDOW_UNSENT;
@@ -712,7 +715,6 @@ void session_drop_outgoing(struct worker *me, struct session *session)
 		/* After PUBREC the receiver has the message: nothing is lost with the slot. */
 		if (slot->out.message)
 			counter_add(me->counters, COUNTER_DROPPED_SESSION_ENDED, 1);
-		finish_slot(me, session, slot,
-			    slot->out.message ? SHARED_DROPPED : SHARED_DONE);
+		finish_slot(me, session, slot, slot->out.message ? SHARED_DROPPED : SHARED_DONE);
 	}
 }

@@ -214,8 +214,8 @@ static bool ask_start(struct client *client, const struct identity_request *requ
 		return false;
 	letter = letter_for(client);
 	client_park(client, PARK_HOOK);
-	if (exchange->hooks->enhanced_auth_start(exchange->hooks->context, request, &exchange->state,
-						 on_reply, letter))
+	if (exchange->hooks->enhanced_auth_start(exchange->hooks->context, request,
+						 &exchange->state, on_reply, letter))
 		return true;
 	exchange->is_outstanding = false;
 	letter_take_back(client->conn.worker, &letter->letter);

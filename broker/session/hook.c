@@ -13,7 +13,7 @@
 
 struct hook_answer {
 	uint64_t hash;
-	uint8_t act; /* enum permission_act */
+	uint8_t act;	 /* enum permission_act */
 	bool is_pending; /* asked, not answered */
 	bool is_allowed;
 };
@@ -127,8 +127,9 @@ static enum permission ask_hook(struct client *client, const struct permission_r
 	hook = letter_create(NULL, &hook_letter_type, sizeof *hook);
 	hook->worker = client->conn.worker;
 	hook->client = client->endpoint.handle;
-	hook->answer = (struct hook_answer){
-		.hash = hash, .act = (uint8_t)request->act, .is_pending = true};
+	hook->answer = (struct hook_answer){.hash = hash,
+					    .act = (uint8_t)request->act,
+					    .is_pending = true};
 	if (!answers_add(client, &hook->answer)) {
 		letter_destroy(NULL, &hook->letter);
 		return PERMISSION_DENIED;

@@ -22,8 +22,8 @@ struct outgoing {
 	struct message *message; /* NULL in the window after PUBREC */
 	struct shared_ticket *ticket;
 	union {
-		uint32_t id;	/* id_count == 1 */
-		uint32_t *ids;	/* id_count > 1: owned */
+		uint32_t id;   /* id_count == 1 */
+		uint32_t *ids; /* id_count > 1: owned */
 	};
 	uint16_t id_count;
 	uint8_t qos;
@@ -62,10 +62,10 @@ void queue_free(struct queue **queue); /* must be empty */
 
 enum window_state {
 	WINDOW_FREE,
-	WINDOW_UNSENT,	     /* was sent on an earlier connection, not yet on this one */
-	WINDOW_SENT,	     /* QoS 1: waits for PUBACK; QoS 2: for PUBREC */
+	WINDOW_UNSENT,	       /* was sent on an earlier connection, not yet on this one */
+	WINDOW_SENT,	       /* QoS 1: waits for PUBACK; QoS 2: for PUBREC */
 	WINDOW_RELEASE_UNSENT, /* PUBREL to be sent again on this connection */
-	WINDOW_RELEASED,     /* PUBREL sent, waits for PUBCOMP */
+	WINDOW_RELEASED,       /* PUBREL sent, waits for PUBCOMP */
 };
 
 #define WINDOW_NONE 0xffffffffu
@@ -74,7 +74,7 @@ struct window_slot {
 	struct outgoing out;
 	uint32_t next, prev; /* order of sending */
 	uint16_t packet_id;
-	uint8_t state; /* enum window_state */
+	uint8_t state;	 /* enum window_state */
 	bool is_on_wire; /* counted in on_wire */
 };
 
@@ -85,8 +85,8 @@ struct window_slot {
 struct window {
 	uint32_t cap; /* a power of two */
 	uint32_t count;
-	uint32_t on_wire; /* what the receiver's Receive Maximum counts on this connection */
-	uint32_t unsent;  /* slots in one of the UNSENT states */
+	uint32_t on_wire;     /* what the receiver's Receive Maximum counts on this connection */
+	uint32_t unsent;      /* slots in one of the UNSENT states */
 	uint32_t first, last; /* by order of sending; WINDOW_NONE */
 	uint64_t bytes;
 	uint16_t last_packet_id;

@@ -170,13 +170,33 @@ static bool check_connection_limits(struct client *client, const struct publish_
 	if (packet->retain && !client_settings(client)->retain_available)
 		return fail(client, RC_RETAIN_NOT_SUPPORTED, "MQTT-3.2.2-14",
 			    "RETAIN is set, and retain_available is false");
-	if (packet->qos && client->version == MQTT_V5 &&
-	    client->received >= server_receive_maximum(client) &&
-	    !(packet->qos == 2 &&
-	      packet_id_set_has(&client->session->received, packet->packet_id)))
-		return fail(client, RC_RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-9",
-			    "more publications at once than our Receive Maximum");
 	return true;
+}
+
+static bool is_above_receive_maximum(const struct client *client,
+				     const struct publish_packet *packet)
+{
+	if (packet->qos == 0 || client->version != MQTT_V5 ||
+	    client->received < server_receive_maximum(client))
+		return false;
+	return packet->qos == 1 ||
+	       !packet_id_set_has(&client->session->received, packet->packet_id);
+}
+
+/*
+ * Answers that wait for our own receipts are not the client's fault: it is only not read until they
+ * have left. What then is above the maximum still, is. false: parked, or the connection ended.
+ */
+static bool check_receive_maximum(struct client *client, const struct publish_packet *packet)
+{
+	if (!is_above_receive_maximum(client, packet))
+		return true;
+	if (client->acks.count)
+		client_park(client, PARK_ACKS);
+	else
+		fail(client, RC_RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-9",
+		     "more publications at once than our Receive Maximum");
+	return false;
 }
 
 /* What refuses this publication alone: 0, or the Reason Code of its answer. */
@@ -229,8 +249,9 @@ static struct message *incoming_message(struct client *client, const struct inco
 		.origin_handle = client->session->endpoint.handle,
 		.origin = client->session->origin,
 		.qos = packet->qos,
-		.flags = (uint8_t)((packet->retain ? MESSAGE_RETAIN : 0) |
-				   (packet->payload_format_indicator ? MESSAGE_PAYLOAD_IS_TEXT : 0)),
+		.flags =
+			(uint8_t)((packet->retain ? MESSAGE_RETAIN : 0) |
+				  (packet->payload_format_indicator ? MESSAGE_PAYLOAD_IS_TEXT : 0)),
 	};
 	struct message *message = message_create(client->conn.worker, &content);
 
@@ -317,7 +338,8 @@ static bool route_incoming(struct client *client, const struct incoming *incomin
 
 	publication.message = incoming_message(client, incoming);
 	if (!publication.message)
-		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED, COUNTER_DROPPED_MEMORY);
+		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED,
+					  COUNTER_DROPPED_MEMORY);
 	status = route_publish(me, &publication);
 	message_drop(me, &publication.message);
 	switch (status) {
@@ -393,6 +415,8 @@ bool client_on_publish(struct client *client, const struct packet_frame *frame)
 	if (!resolve_alias(client, &incoming.packet) ||
 	    !check_connection_limits(client, &incoming.packet))
 		return true;
+	if (!check_receive_maximum(client, &incoming.packet))
+		return false;
 	incoming.topic = session_mounted_topic(client->conn.worker, client_profile(client),
 					       incoming.packet.topic);
 	incoming.topic_hash = hash_slice(incoming.topic);

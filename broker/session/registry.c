@@ -100,7 +100,8 @@ enum err registry_claim(struct registry *registry, struct slice client_id, uint1
 	*out_registration = NULL;
 	*out_owner = claimant;
 	pthread_mutex_lock(&shard->lock);
-	HASH_FIND_BYHASHVALUE(hh, shard->table, client_id.data, client_id.len, (unsigned)hash, found);
+	HASH_FIND_BYHASHVALUE(hh, shard->table, client_id.data, client_id.len, (unsigned)hash,
+			      found);
 	if (!found)
 		err = claim_new(registry, shard, client_id, (unsigned)hash, claimant, max_entries,
 				&found);

@@ -114,7 +114,8 @@ enum permission rights_check(struct worker *me, struct session *session,
 	    !authority_hooks(session->rights.authority)->check_permission)
 		return acl_decide(session, ACL_WRITE, request.topic, acl_topic_hash(request.topic));
 	set_subject(session, &request);
-	return authority_check(session->rights.authority, session->rights.view, &request, done, arg);
+	return authority_check(session->rights.authority, session->rights.view, &request, done,
+			       arg);
 }
 
 bool rights_source_may_publish(struct worker *me, const struct message *message)

@@ -159,17 +159,16 @@ static struct will *will_make(struct worker *me, struct client *client, struct s
 	if (!will)
 		return NULL;
 	topic = session_mounted_topic(me, client_profile(client), asked->topic);
-	will->message = message_create(
-		me, &(struct message_content){
-			    .topic = topic,
-			    .payload = asked->payload,
-			    .properties_len = (uint32_t)asked->forward.len,
-			    .topic_hash = hash_slice(topic),
-			    .origin_handle = session->endpoint.handle,
-			    .origin = session->origin,
-			    .qos = asked->qos,
-			    .flags = asked->retain ? MESSAGE_RETAIN : 0,
-		    });
+	will->message = message_create(me, &(struct message_content){
+						   .topic = topic,
+						   .payload = asked->payload,
+						   .properties_len = (uint32_t)asked->forward.len,
+						   .topic_hash = hash_slice(topic),
+						   .origin_handle = session->endpoint.handle,
+						   .origin = session->origin,
+						   .qos = asked->qos,
+						   .flags = asked->retain ? MESSAGE_RETAIN : 0,
+					   });
 	if (!will->message) {
 		free(will);
 		return NULL;

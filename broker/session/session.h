@@ -92,13 +92,13 @@ struct session {
 	struct window *window;
 	struct will *will;
 	struct rights rights;
-	struct packet_id_set received; /* QoS 2 publications received, not released */
+	struct packet_id_set received;	     /* QoS 2 publications received, not released */
 	uint64_t will_due_ms, expiry_due_ms; /* 0: none; offline only */
 	uint32_t expiry_s;		     /* Session Expiry Interval; SESSION_EXPIRY_NEVER */
 	uint32_t subscription_count;
-	uint16_t listener;	 /* index of the profile it was last connected through */
-	uint8_t flags;		 /* enum session_flag */
-	uint8_t version;	 /* enum mqtt_version of its last connection */
+	uint16_t listener; /* index of the profile it was last connected through */
+	uint8_t flags;	   /* enum session_flag */
+	uint8_t version;   /* enum mqtt_version of its last connection */
 };
 
 static inline struct slice session_client_id(const struct session *session)
@@ -107,7 +107,7 @@ static inline struct slice session_client_id(const struct session *session)
 }
 
 static inline const struct listener_profile *session_profile(struct worker *me,
-							      const struct session *session)
+							     const struct session *session)
 {
 	return &session_worker_of(me)->settings->listeners[session->listener];
 }

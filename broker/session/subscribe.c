@@ -136,8 +136,8 @@ static bool gather_permissions(struct client *client, const struct subscribe_pac
 	return !is_pending;
 }
 
-static bool answer(struct client *client, enum packet_type type, uint16_t packet_id,
-		   uint8_t *codes, size_t count, unsigned waiting)
+static bool answer(struct client *client, enum packet_type type, uint16_t packet_id, uint8_t *codes,
+		   size_t count, unsigned waiting)
 {
 	struct pending_ack ack = {
 		.codes = codes,
@@ -182,8 +182,8 @@ bool client_on_subscribe(struct client *client, const struct packet_frame *frame
 
 		pending = ack_queue_find(&client->acks, token);
 		pending->waiting++;
-		code = subscribe_one(client, &packet, &filter,
-				     (enum permission)pending->codes[i], token, &is_waiting);
+		code = subscribe_one(client, &packet, &filter, (enum permission)pending->codes[i],
+				     token, &is_waiting);
 		pending = ack_queue_find(&client->acks, token);
 		if (!is_waiting)
 			pending->waiting--;

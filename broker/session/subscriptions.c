@@ -136,8 +136,7 @@ static enum err join(struct worker *me, struct session *session,
 			   request->done_token, &subscription->membership);
 }
 
-static void subscription_free(struct session *session,
-			      struct session_subscription *subscription)
+static void subscription_free(struct session *session, struct session_subscription *subscription)
 {
 	feeds_cancel(session, subscription);
 	memory_uncharge(MEMORY_SUBSCRIPTION, sizeof *subscription);
@@ -162,9 +161,8 @@ static uint8_t subscribe_new(struct worker *me, struct session *session,
 	memory_charge(MEMORY_SUBSCRIPTION, sizeof *fresh);
 	fresh->subscription.endpoint = &session->endpoint;
 	set_options(session, &fresh->subscription, request);
-	err = request->is_shared
-		      ? join(me, session, fresh, request)
-		      : route_subscribe(me, &fresh->subscription, request->filter);
+	err = request->is_shared ? join(me, session, fresh, request)
+				 : route_subscribe(me, &fresh->subscription, request->filter);
 	if (err != ERR_NONE) {
 		subscription_free(session, fresh);
 		return RC_IMPLEMENTATION_SPECIFIC_ERROR;

@@ -24,9 +24,9 @@ void topic_alias_table_free(struct topic_alias_table **table);
 struct topic_alias_out;
 
 enum topic_alias_use {
-	TOPIC_ALIAS_NONE,    /* send the Topic Name alone */
+	TOPIC_ALIAS_NONE,      /* send the Topic Name alone */
 	TOPIC_ALIAS_INTRODUCE, /* send Topic Name and alias */
-	TOPIC_ALIAS_KNOWN,   /* send the alias alone */
+	TOPIC_ALIAS_KNOWN,     /* send the alias alone */
 };
 
 /* count: how many there may be; at least 1. The alias is only taken for good when the packet is

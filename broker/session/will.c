@@ -67,18 +67,19 @@ static struct message *with_expiry(struct worker *me, const struct will *will)
 {
 	const struct message *from = will->message;
 
-	return message_create(me, &(struct message_content){
-					  .topic = message_topic(from),
-					  .payload = message_payload(from),
-					  .properties = message_properties(from),
-					  .properties_len = from->properties_len,
-					  .topic_hash = from->topic_hash,
-					  .expires_ms = me->now_ms + (uint64_t)will->expiry_s * 1000,
-					  .origin_handle = from->origin_handle,
-					  .origin = from->origin,
-					  .qos = from->qos,
-					  .flags = from->flags,
-				  });
+	return message_create(me,
+			      &(struct message_content){
+				      .topic = message_topic(from),
+				      .payload = message_payload(from),
+				      .properties = message_properties(from),
+				      .properties_len = from->properties_len,
+				      .topic_hash = from->topic_hash,
+				      .expires_ms = me->now_ms + (uint64_t)will->expiry_s * 1000,
+				      .origin_handle = from->origin_handle,
+				      .origin = from->origin,
+				      .qos = from->qos,
+				      .flags = from->flags,
+			      });
 }
 
 static bool may_publish(struct worker *me, struct session *session, const struct message *message)
