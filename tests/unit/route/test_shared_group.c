@@ -70,6 +70,43 @@ static void what_bounces_keeps_its_order(void **unused)
 	}
 }
 
+/* A group at home on one worker with its only member on the other; 4 credits between them. */
+static struct fake *begin_apart(uint16_t *out_home)
+{
+	memset(members, 0, sizeof members);
+	world_begin(&world, 2, 4, &(struct shared_settings){0});
+	join(&world, &members[0], 0, 10);
+	*out_home = home_of_only_group(&world);
+	assert_int_not_equal(*out_home, WORKER_NONE);
+	if (*out_home == 1)
+		return &members[0];
+	join(&world, &members[1], 1, 10);
+	leave(&world, &members[0]);
+	return &members[1];
+}
+
+/* They come one by one, the first one first, to a queue that others stand in by then. */
+static void what_bounces_goes_before_what_waits(void **unused)
+{
+	struct publish_order order = {.count = 15, .qos = 1};
+	struct fake *member;
+	uint16_t home;
+
+	(void)unused;
+	member = begin_apart(&home);
+	member->mode = FAKE_IS_AWAY;
+	do_on(runtime_worker(world.runtime, home), publish_here, &order);
+	settle(&world);
+	assert_int_equal(counter_total(COUNTER_MESSAGES_QUEUED), 15);
+	set_mode(&world, member, FAKE_HOLDS);
+	for (unsigned i = 0; i < member->got_count; i++)
+		answer(&world, member, i, SHARED_DONE);
+	assert_int_equal(member->got_count, 15);
+	for (uint32_t i = 0; i < 15; i++)
+		assert_int_equal(member->got[i].number, i);
+	end_all();
+}
+
 static void a_bouncing_member_is_left_alone_until_it_is_back(void **unused)
 {
 	(void)unused;
@@ -348,21 +385,6 @@ static void groups_are_told_apart_by_name_and_filter(void **unused)
 	}
 }
 
-/* A group at home on one worker with its only member on the other; 4 credits between them. */
-static struct fake *begin_apart(uint16_t *out_home)
-{
-	memset(members, 0, sizeof members);
-	world_begin(&world, 2, 4, &(struct shared_settings){0});
-	join(&world, &members[0], 0, 10);
-	*out_home = home_of_only_group(&world);
-	assert_int_not_equal(*out_home, WORKER_NONE);
-	if (*out_home == 1)
-		return &members[0];
-	join(&world, &members[1], 1, 10);
-	leave(&world, &members[0]);
-	return &members[1];
-}
-
 /* 4 credits a turn: so many turns as settle() does not wait for. */
 static void wait_for_empty_queues(uint16_t home)
 {
@@ -435,6 +457,7 @@ int main(void)
 		cmocka_unit_test(qos0_does_not_wait_for_a_window),
 		cmocka_unit_test(what_comes_back_goes_first_and_in_order),
 		cmocka_unit_test(what_bounces_keeps_its_order),
+		cmocka_unit_test(what_bounces_goes_before_what_waits),
 		cmocka_unit_test(a_bouncing_member_is_left_alone_until_it_is_back),
 		cmocka_unit_test(qos2_in_flight_stays_with_its_member),
 		cmocka_unit_test(nobody_online_keeps_qos_1_and_2_for_a_persistent_member),
