@@ -518,8 +518,10 @@ static void member_destroy(struct worker *me, struct shared_member *member)
 {
 	struct shared_worker *mine = shared_worker_of(me);
 	struct shared_group *group = member->group;
-	struct shared_member *last = group->members[--group->member_count];
+	struct shared_member *last;
 
+	BUG_ON(!group || !mine->members);
+	last = group->members[--group->member_count];
 	member_set_online(member, false);
 	member_set_persistent(member, false);
 	shared_choose_update(group, member);
@@ -554,6 +556,7 @@ static enum err member_join(struct worker *me, const struct shared_request *requ
 			group_destroy(me, group);
 		return err;
 	}
+	BUG_ON(!member->group); /* a member that is known is in its group */
 	member_set_options(member, &request->options);
 	member_set_online(member, request->is_online);
 	shared_choose_update(group, member);

@@ -344,8 +344,8 @@ void broker_close(struct broker *broker)
 		unlink(broker_config(broker)->pid_file);
 	if (broker->world)
 		sessions_destroy(&broker->world);
-	for (uint16_t i = 0; i < workers; i++) {
-		struct worker *worker = runtime_worker(broker->runtime, i);
+	for (unsigned i = 0; i < workers; i++) {
+		struct worker *worker = runtime_worker(broker->runtime, (uint16_t)i);
 
 		sys_topics_free(worker);
 		shared_worker_fini(worker);

@@ -30,8 +30,8 @@ void sessions_destroy(struct session_world **world)
 {
 	if (!*world)
 		return;
-	for (uint16_t i = 0; i < runtime_worker_count((*world)->runtime); i++) {
-		struct worker *worker = runtime_worker((*world)->runtime, i);
+	for (unsigned i = 0; i < runtime_worker_count((*world)->runtime); i++) {
+		struct worker *worker = runtime_worker((*world)->runtime, (uint16_t)i);
 		struct session_worker *mine = session_worker_of(worker);
 
 		if (!mine)
