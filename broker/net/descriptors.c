@@ -4,7 +4,8 @@
  *
  * A listening socket stays readable while somebody waits in its queue; without a free descriptor
  * accept() fails, and level-triggered polling would spin. So one descriptor is kept in reserve: it
- * is given up, the connection accepted and closed, and the reserve taken again.
+ * is given up, the connection accepted and closed, and the reserve taken again. Without a reserve the
+ * caller leaves the queue alone for a while.
  */
 #include "net/descriptors.h"
 
@@ -80,12 +81,13 @@ bool descriptors_refuse_one(int listening_fd, const char *listener)
 		if (fd >= 0) {
 			is_refused = true;
 			close(fd);
-			log_once_a_second(listener);
 		}
-		reserve.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	} else {
-		reserve.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
+	/* At once: whoever else opens something meanwhile, another worker's accept() for one, has it,
+	 * and there is no spare one until somebody leaves. */
+	reserve.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (is_refused)
+		log_once_a_second(listener);
 	pthread_mutex_unlock(&reserve.lock);
 	return is_refused;
 }
