@@ -90,6 +90,17 @@ static inline void peer_changed(struct peer *peer)
 			fail_msg("waited in vain for " #condition);                                \
 	} while (0)
 
+/* A count of now. */
+#define peer_now(peer, what)                                                                       \
+	({                                                                                         \
+		uint64_t value_;                                                                   \
+												   \
+		pthread_mutex_lock(&(peer)->lock);                                                 \
+		value_ = (uint64_t)(peer)->what;                                                   \
+		pthread_mutex_unlock(&(peer)->lock);                                               \
+		value_;                                                                            \
+	})
+
 static inline void peer_write_pattern(struct peer *peer, uint32_t len)
 {
 	uint8_t *room = connection_reserve(&peer->conn, len);
