@@ -174,9 +174,14 @@ static const char *check_will(const struct client *client, uint8_t *out_code)
 	if (settings->message_size_limit && will->payload.len > settings->message_size_limit)
 		return *out_code = RC_PACKET_TOO_LARGE,
 		       "the will is larger than message_size_limit";
+	if (client_profile(client)->mount_point.len + will->topic.len > TOPIC_MAX_BYTES)
+		return *out_code = RC_TOPIC_NAME_INVALID,
+		       "the will's topic is too long behind the mount_point";
 	if (settings->max_topic_levels &&
 	    topic_levels_count(will->topic) > settings->max_topic_levels)
 		return *out_code = RC_TOPIC_NAME_INVALID, "the will's topic has too many levels";
+	if (will->topic.len >= 5 && memcmp(will->topic.data, "$SYS/", 5) == 0)
+		return *out_code = RC_NOT_AUTHORIZED, "the will's topic is the broker's own ($SYS)";
 	if (settings->payload_format_check && will->payload_format_indicator == 1 &&
 	    !utf8_payload_is_valid(will->payload))
 		return *out_code = RC_PAYLOAD_FORMAT_INVALID, "the will's payload is not UTF-8";

@@ -294,3 +294,12 @@ def own_will(t):
     back = persistent(t, "dying", session_present=True)
     back.receive(topic, b"gone", qos=1)
     back.leave()
+
+
+@case("A Will to a topic of the broker's own ($SYS) is refused with its CONNECT",
+      v5="", v311="")
+def to_sys(t):
+    client = t.raw("dying")
+    client.open(reason=0x87 if t.is_v5() else 5,
+                will={"topic": "$SYS/broker/uptime", "payload": b"gone"})
+    client.expect_closed()

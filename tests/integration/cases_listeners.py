@@ -153,6 +153,21 @@ def mount_point_everywhere(_t):
         inner.receive("jobs", b"j")
 
 
+@case("What is too long behind a mount_point is refused, in a will too")
+def mount_point_too_long(_t):
+    nightjar_only()
+    with running("listener {port} 127.0.0.1\nmount_point branch/of/this/listener/\n") as broker:
+        long = "a" * 65535
+        _client(broker.port, "will", reason=0x90, will={"topic": long, "payload": b"w"})
+        client = _client(broker.port, "long")
+        client.publish(long, b"x", qos=1, reason=0x90)
+        client.subscribe(long, reasons=[0x8F])
+        client.unsubscribe(long, reasons=[0x11])
+        client.subscribe("$share/g/" + "a" * 65520, reasons=[0x8F])
+        client.unsubscribe("$share/g/" + "a" * 65520, reasons=[0x11])
+        client.expect_alive()
+
+
 @case("max_connections refuses one too many, and the next when one has left")
 def max_connections(_t):
     with running("listener {port} 127.0.0.1\n\nlistener {port2} 127.0.0.1\n"
