@@ -2,6 +2,7 @@
 #include "net/listener.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -28,7 +29,8 @@
 struct listener_address {
 	struct sockaddr_storage sockaddr;
 	socklen_t len;
-	int *fds; /* one per worker, -1: none */
+	int *fds;  /* one per worker, -1: none */
+	int claim; /* says that the address is this broker's; -1: none */
 };
 
 /* What one worker polls. Owner: that worker. */
@@ -255,6 +257,42 @@ static void use_port(struct listener *listener, struct listener_address *address
 		in->sin_port = htons(listener->settings.port);
 }
 
+/*
+ * Two brokers that start at the same moment would both find the address free, and then share it. A
+ * socket with an abstract name, one per address, network namespace and moment, lets one of them win.
+ */
+static int address_claim(const struct listener *listener, const struct listener_address *address,
+			 struct err_detail *detail)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	char host[NI_MAXHOST] = "?";
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int len;
+
+	if (fd < 0)
+		return socket_fail(fd, detail, listener, "open a socket for");
+	getnameinfo((const struct sockaddr *)&address->sockaddr, address->len, host, sizeof host,
+		    NULL, 0, NI_NUMERICHOST);
+	len = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "nightjar-listens/%s/%u", host,
+		       listener->settings.port);
+	if (bind(fd, (const struct sockaddr *)&name,
+		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)) != 0)
+		return socket_fail(fd, detail, listener, "listen on");
+	return fd;
+}
+
+/*
+ * A client that comes while the port is only being tried would be reset when the probe closes. Its
+ * SYN is dropped instead: it tries again by itself and meets the real sockets.
+ */
+static void socket_drop_arrivals(int fd)
+{
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog program = {.len = 1, .filter = &drop};
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
 static enum err address_open_tcp(struct listener *listener, struct listener_address *address,
 				 struct err_detail *detail)
 {
@@ -264,13 +302,15 @@ static enum err address_open_tcp(struct listener *listener, struct listener_addr
 	probe = socket_bind(listener, address, false, detail);
 	if (probe < 0)
 		return ERR_IO;
-	/* Two brokers that start at once could both pass; the kernel decides at listen(). */
 	if (listen(probe, 1) != 0) {
 		socket_fail(probe, detail, listener, "listen on");
 		return ERR_IO;
 	}
 	learn_port(listener, address, probe);
+	address->claim = address_claim(listener, address, detail);
 	close(probe);
+	if (address->claim < 0)
+		return ERR_IO;
 	for (unsigned i = 0; i < listener->workers; i++) {
 		address->fds[i] = socket_listen(listener, address, true, detail);
 		if (address->fds[i] < 0)
@@ -321,6 +361,7 @@ static struct listener_address *address_add(struct listener *listener)
 		return NULL;
 	for (unsigned i = 0; i < listener->workers; i++)
 		address->fds[i] = -1;
+	address->claim = -1;
 	listener->address_count++;
 	return address;
 }
@@ -383,6 +424,8 @@ static void address_close(struct listener *listener, struct listener_address *ad
 		if (address->fds[i] >= 0)
 			close(address->fds[i]);
 	}
+	if (address->claim >= 0)
+		close(address->claim);
 	free(address->fds);
 	address->fds = NULL;
 }

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -36,12 +37,21 @@ def default_bin():
     return os.environ.get("NIGHTJAR_BIN") or os.path.join(ROOT, "build", "bin", "nightjar")
 
 
+_given_out = set()
+_given_out_lock = threading.Lock()
+
+
 def free_port(host="127.0.0.1"):
-    """A TCP port that nobody listens on at this moment."""
+    """A TCP port that nobody listens on at this moment, and that was given to nobody here."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.bind((host, 0))
-        return sock.getsockname()[1]
+    while True:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.bind((host, 0))
+            port = sock.getsockname()[1]
+        with _given_out_lock:
+            if port not in _given_out:
+                _given_out.add(port)
+                return port
 
 
 def wait_until(predicate, deadline_s=10.0, what="condition", poll_s=0.01):
