@@ -302,6 +302,7 @@ static enum err address_open_tcp(struct listener *listener, struct listener_addr
 	probe = socket_bind(listener, address, false, detail);
 	if (probe < 0)
 		return ERR_IO;
+	socket_drop_arrivals(probe);
 	if (listen(probe, 1) != 0) {
 		socket_fail(probe, detail, listener, "listen on");
 		return ERR_IO;
