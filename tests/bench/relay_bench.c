@@ -187,7 +187,7 @@ static void pair_flush(struct bench *bench, struct pair *pair, unsigned index)
 	if ((left > 0) != pair->publisher_blocked) {
 		pair->publisher_blocked = left > 0;
 		watch(bench, &pair->publisher, index * 2, EPOLLIN | (left > 0 ? EPOLLOUT : 0u),
-			EPOLL_CTL_MOD);
+		      EPOLL_CTL_MOD);
 	}
 }
 
@@ -202,8 +202,8 @@ static void subscriber_got(struct bench *bench, struct pair *pair, const struct 
 		return;
 	}
 	if (packet->type != WIRE_PUBLISH ||
-		!wire_read_publish(&pair->subscriber, packet, &publish) ||
-		publish.payload_length != bench->payload_bytes) {
+	    !wire_read_publish(&pair->subscriber, packet, &publish) ||
+	    publish.payload_length != bench->payload_bytes) {
 		fail("a subscriber got something unexpected");
 	}
 	memcpy(&number, publish.payload, sizeof(number));
@@ -214,7 +214,7 @@ static void subscriber_got(struct bench *bench, struct pair *pair, const struct 
 	bench->delivered++;
 	if (publish.qos) {
 		wire_put_ack(&pair->subscriber, publish.qos == 1 ? WIRE_PUBACK : WIRE_PUBREC,
-			publish.packet_id);
+			     publish.packet_id);
 	}
 }
 
@@ -275,22 +275,16 @@ static int usage(void)
 	fputs("usage: relay_bench --port PORT --pid PID [--pairs 50] [--payload 64] [--window 100]\n"
 	      "                   [--seconds 5] [--warm-up 1] [--qos 0] [--mqtt 4]\n"
 	      "Prints: microseconds of the broker's CPU per delivered message, messages per second.\n",
-		stderr);
+	      stderr);
 	return 2;
 }
 
 static bool parse(struct bench *bench, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"port", 1, NULL, 'p'},
-		{"pid", 1, NULL, 'P'},
-		{"pairs", 1, NULL, 'n'},
-		{"payload", 1, NULL, 'b'},
-		{"window", 1, NULL, 'w'},
-		{"seconds", 1, NULL, 's'},
-		{"warm-up", 1, NULL, 'u'},
-		{"qos", 1, NULL, 'q'},
-		{"mqtt", 1, NULL, 'm'},
+		{"port", 1, NULL, 'p'},	   {"pid", 1, NULL, 'P'},    {"pairs", 1, NULL, 'n'},
+		{"payload", 1, NULL, 'b'}, {"window", 1, NULL, 'w'}, {"seconds", 1, NULL, 's'},
+		{"warm-up", 1, NULL, 'u'}, {"qos", 1, NULL, 'q'},    {"mqtt", 1, NULL, 'm'},
 		{NULL, 0, NULL, 0},
 	};
 	int key;
@@ -312,17 +306,17 @@ static bool parse(struct bench *bench, int argc, char **argv)
 		}
 	}
 	return bench->port && bench->pid && bench->pair_count && bench->window && bench->qos <= 2 &&
-		bench->payload_bytes >= MIN_PAYLOAD && bench->payload_bytes <= MAX_PAYLOAD;
+	       bench->payload_bytes >= MIN_PAYLOAD && bench->payload_bytes <= MAX_PAYLOAD;
 }
 
 int main(int argc, char **argv)
 {
 	struct bench bench = {.pair_count = 50,
-		.window = 100,
-		.payload_bytes = 64,
-		.version = 4,
-		.seconds = 5,
-		.warm_up_s = 1};
+			      .window = 100,
+			      .payload_bytes = 64,
+			      .version = 4,
+			      .seconds = 5,
+			      .warm_up_s = 1};
 	uint64_t cpu_ns, delivered;
 	double began_s;
 
@@ -348,7 +342,7 @@ int main(int argc, char **argv)
 		fail("nothing was delivered");
 	}
 	printf("%.4f us/message, %.0f messages/s, %" PRIu64 " messages\n",
-		(double)cpu_ns / 1000.0 / (double)delivered,
-		(double)delivered / (now_s() - began_s), delivered);
+	       (double)cpu_ns / 1000.0 / (double)delivered, (double)delivered / (now_s() - began_s),
+	       delivered);
 	return 0;
 }

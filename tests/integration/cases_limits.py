@@ -66,6 +66,44 @@ def queue_oldest(_t):
     equal(got, list(range(50 - len(got), 50)))
 
 
+@case("queue_drop oldest: a message that no queue could hold pushes nothing out")
+def queue_oldest_too_large(_t):
+    nightjar_only()
+    with running("max_queued_bytes 1000\nqueue_drop oldest\n") as broker:
+        away = _client(broker, "away", **PERSISTENT)
+        away.subscribe(("q", 1))
+        away.leave()
+        sender = _client(broker, "sender")
+        sender.publish("q", b"fits", qos=1)
+        sender.publish("q", b"x" * 2000, qos=1)
+        sender.publish("q", b"fits too", qos=1)
+        back = _client(broker, "away", session_present=True, **PERSISTENT)
+        back.receive("q", b"fits", qos=1)
+        back.receive("q", b"fits too", qos=1)
+
+
+@case("A client that takes no output any more is ended by its keep alive")
+def stalled_for_good(_t):
+    nightjar_only()
+    with running("output_buffer_bytes 65536\nmax_queued_messages 10\n") as broker:
+        eye = _client(broker, "eye")
+        eye.subscribe("gone")
+        stuck = _client(broker, "stuck", keep_alive=1, rcvbuf=4096,
+                        will={"topic": "gone", "payload": b"stuck"})
+        stuck.subscribe("flood", "stop")
+        sender = _client(broker, "sender")
+        for _ in range(200):
+            sender.publish("flood", b"x" * 60000, qos=1)
+        # It goes on asking, and is not read any more: that alone would keep it for ever.
+        deadline = time.monotonic() + DEADLINE_S
+        stuck.sock.settimeout(0.2)
+        while not eye._is_readable(0.1):
+            assert time.monotonic() < deadline, "the client that takes nothing is still there"
+            with contextlib.suppress(OSError):
+                stuck.sock.send(pingreq())
+        eye.receive("gone", b"stuck")
+
+
 @case("max_queued_bytes bounds what waits for a client")
 def queue_bytes(_t):
     got = _away_and_back("max_inflight_messages 1\nmax_queued_messages 1000\n"

@@ -6,7 +6,7 @@ import signal
 import time
 
 from harness.broker import BrokerError, wait_until
-from harness.mqtt_raw import V311, V5, Client, publish
+from harness.mqtt_raw import CONNACK, V311, V5, Client, connect, disconnect, publish
 from harness.runner import case
 from support import (DEADLINE_S, equal, mosquitto_file, need_root, nightjar_only, run, running,
                      wait_exit)
@@ -327,3 +327,26 @@ def quick_start(_t):
         if best < limit:
             return
     raise BrokerError(f"it took {best:.2f} s")
+
+
+@case("A session that goes from one connection to the next within a turn leaves no will behind")
+def will_of_a_quick_return(_t):
+    nightjar_only()
+    with running("worker_threads 1\n") as broker:
+        eye = _connect(broker, "eye")
+        eye.subscribe("gone", "fence")
+        for properties in ({}, {"session_expiry_interval": 60}):
+            old = _connect(broker, "quick", clean=False, properties=properties,
+                          will={"topic": "gone", "payload": b"not wanted"})
+            fresh = Client(broker.port, V5, client_id="quick", name="fresh")
+            _connect(broker, "later").expect_alive()     # behind it in the queue of accepts
+            os.kill(broker.pid, signal.SIGSTOP)
+            try:
+                old.send(disconnect())
+                fresh.send(connect("quick", clean=False, properties=properties))
+            finally:
+                os.kill(broker.pid, signal.SIGCONT)
+            fresh.expect(CONNACK, reason=0)
+            fresh.publish("fence", b"now")
+            eye.receive("fence", b"now")
+            fresh.leave()

@@ -273,8 +273,7 @@ static void check_number(struct client *client, struct position *position, const
 {
 	bool may_step_back = publish->qos == 1 && (position->is_repeating || flow->is_repeated);
 	/* Both were torn: what was in flight holds parts of two passes over the same numbers. */
-	bool is_of_earlier_pass =
-		publish->dup && flow->is_repeated && number < position->next;
+	bool is_of_earlier_pass = publish->dup && flow->is_repeated && number < position->next;
 
 	if (number > position->cursor && !is_of_earlier_pass) {
 		crowd_report(&crowd.lost, "%s: %s: %u came, %u is missing", client->id, flow->topic,
