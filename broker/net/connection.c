@@ -202,6 +202,9 @@ static bool output_flush(struct connection *conn)
 		if (sent < 0)
 			return errno == EAGAIN;
 		counter_add(conn->worker->counters, COUNTER_BYTES_SENT, (uint64_t)sent);
+		/* It is not read now, so what it takes is the only sign of life. */
+		if (conn->flags & CONNECTION_STALLED)
+			conn->last_read_ms = conn->worker->now_ms;
 		conn->out_start += (uint32_t)sent;
 		if ((uint32_t)sent < left)
 			return true;

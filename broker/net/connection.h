@@ -84,7 +84,7 @@ struct connection {
 	uint16_t events;       /* what the poll handle watches */
 	uint32_t output_limit; /* bytes; above it a choked connection is not read */
 	struct address address;
-	uint64_t last_read_ms;
+	uint64_t last_read_ms; /* while stalled: when it last took output */
 };
 
 /* Per-worker state of net; before the workers start, and after they ended. */
