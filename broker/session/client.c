@@ -165,12 +165,16 @@ void client_close(struct client *client, enum close_cause cause, uint8_t reason_
 		return;
 	if (!reason_code)
 		reason_code = info->reason_code;
-	if (was_online && client->version == MQTT_V5 && reason_code)
+	if (was_online && client->version == MQTT_V5 && reason_code &&
+	    !(client->conn.flags & CONNECTION_EOF))
 		send_disconnect(client, reason_code, detail);
 	if (client->state == CLIENT_ENDING) /* sending found the connection lost */
 		return;
 	client->state = CLIENT_ENDING;
 	client->close_cause = (uint8_t)cause;
+	/* At once: before this turn ends another connection may take the session over. */
+	if (client->session && !info->publishes_will)
+		will_free(client->conn.worker, &client->session->will);
 	log_client_closed(client, info, detail);
 	if (was_online)
 		counter_sub(client->conn.worker->counters, COUNTER_CLIENTS_CONNECTED, 1);
@@ -249,8 +253,9 @@ static void keep_alive_check(struct client *client)
 	uint64_t allowed_ms = (uint64_t)client->keep_alive_s * 1500;
 	uint64_t since = client->conn.last_read_ms;
 
-	/* While we do not read, silence is not the client's. */
-	if (client->conn.flags & (CONNECTION_PAUSED | CONNECTION_STALLED))
+	/* While we do not read, silence is not the client's. While it takes no output, it is: net
+	 * counts what a stalled peer takes as a sign of life. */
+	if (client->conn.flags & CONNECTION_PAUSED)
 		since = me->now_ms;
 	if (me->now_ms >= since + allowed_ms) {
 		client_close(client, CLOSE_KEEP_ALIVE, 0, NULL);
@@ -402,9 +407,11 @@ static const enum counter received_counter[16] = {
 static uint32_t packet_limit(const struct client *client)
 {
 	const struct session_settings *settings = client_settings(client);
+	uint32_t limit = settings->max_packet_size;
 
-	return client->state == CLIENT_ONLINE ? settings->max_packet_size
-					      : settings->max_connect_packet_size;
+	if (client->state != CLIENT_ONLINE && (!limit || limit > settings->max_connect_packet_size))
+		limit = settings->max_connect_packet_size;
+	return limit;
 }
 
 static void packet_too_large(struct client *client, size_t len)
