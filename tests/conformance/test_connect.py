@@ -522,6 +522,30 @@ def too_large(t):
     client.expect_closed(reason=0x95)
 
 
+@case("A CONNECT above the server's maximum ends the connection too", v5="4.13.1-1",
+      v311="4.8.0-1", conf="max_packet_size 500\n")
+def connect_too_large(t):
+    client = t.raw()
+    client.send(connect(client.client_id, version=t.version,
+                        will={"topic": t.topic(), "payload": b"x" * 500}))
+    client.expect_closed()
+
+
+@case("The alias that the server makes leaves a packet within the client's Maximum Packet Size",
+      v5="3.1.2-24 3.1.2-26")
+def alias_fits(t):
+    topic = t.topic()
+    size = len(publish(topic, b"payload", version=t.version))
+    for room in range(8):
+        client = t.open(f"room{room}", properties={"maximum_packet_size": size + room,
+                                                   "topic_alias_maximum": 10})
+        client.subscribe(topic)
+        t.open(f"publisher{room}").publish(topic, b"payload")
+        pkt = client.expect(PUBLISH, payload=b"payload")
+        assert len(pkt.raw) <= size + room, pkt
+        client.leave()
+
+
 @case("CONNECT resets nothing of others: two clients with different names live side by side",
       v5="3.1.3-2", v311="3.1.3-2", v31="V31-1")
 def two_names(t):

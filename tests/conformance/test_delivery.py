@@ -443,6 +443,29 @@ def quota_afresh(t):
     client.expect_alive()
 
 
+@case("A PUBREC for what has not been sent again yet is answered, and the window goes on",
+      v5="4.3.3-4 4.9.0-2 4.4.0-1")
+def pubrec_before_resend(t):
+    topic = t.topic()
+    client = persistent(t)
+    client.subscribe((topic, 2))
+    publisher = t.open("publisher")
+    for payload in (b"first", b"second"):
+        publisher.publish(topic, payload, qos=2)
+    ids = [client.expect(PUBLISH).packet_id for _ in range(2)]
+    client.close()
+    client = persistent(t, session_present=True, properties={"receive_maximum": 1})
+    client.expect(PUBLISH, packet_id=ids[0], dup=True)
+    client.send(pubrec(ids[1]))
+    client.expect(PUBREL, packet_id=ids[1])
+    client.send(pubcomp(ids[1]))
+    client.send(pubrec(ids[0]))
+    client.expect(PUBREL, packet_id=ids[0])
+    client.send(pubcomp(ids[0]))
+    publisher.publish(topic, b"third", qos=2)
+    client.receive(topic, b"third", qos=2)
+
+
 @case("More than the server's Receive Maximum ends the connection with 0x93",
       v5="3.3.4-9 4.13.1-1", conf="max_inflight_messages 5\n")
 def client_floods(t):
