@@ -110,8 +110,16 @@ static enum err prepare_process(struct config *config, struct err_detail *detail
 
 	if (err == ERR_NONE)
 		err = broker_open_log(config, detail);
-	if (err == ERR_NONE)
-		err = privileges_write_pid_file(config, detail);
+	return err;
+}
+
+/* Behind the listeners: a second broker that finds the port in use leaves the first one's alone. */
+static enum err write_pid_file(struct broker *broker, const struct config *config,
+			       struct err_detail *detail)
+{
+	enum err err = privileges_write_pid_file(config, detail);
+
+	broker->has_pid_file = err == ERR_NONE && config->pid_file;
 	return err;
 }
 
@@ -131,7 +139,8 @@ enum err broker_open_take(struct broker *broker, struct config *config, struct e
 		return err;
 	}
 	log_start(broker, config, descriptors);
-	return privileges_drop(config, detail);
+	err = write_pid_file(broker, config, detail);
+	return err == ERR_NONE ? privileges_drop(config, detail) : err;
 }
 
 /* Start. */
@@ -174,13 +183,16 @@ enum err broker_start(struct broker *broker, struct err_detail *detail)
 	};
 	enum err err = runtime_create(&settings, &broker->runtime, detail);
 
-	if (err == ERR_NONE)
-		err = route_create(&broker->settings->route, &broker->route);
+	if (err != ERR_NONE)
+		return err;
+	err = route_create(&broker->settings->route, &broker->route);
 	if (err == ERR_NONE)
 		err = sessions_create(broker->runtime, broker->route, &broker->world);
 	for (uint16_t i = 0; i < config->worker_threads && err == ERR_NONE; i++) {
 		err = init_worker(broker, runtime_worker(broker->runtime, i));
-		route_configure(runtime_worker(broker->runtime, i), &broker->settings->route);
+		if (err == ERR_NONE)
+			route_configure(runtime_worker(broker->runtime, i),
+					&broker->settings->route);
 	}
 	if (err != ERR_NONE)
 		return err_set(detail, err, "No memory to start the workers.");
@@ -214,6 +226,7 @@ static void stop_looked(void *context)
 {
 	struct broker *broker = context;
 
+	__atomic_store_n(&broker->has_looked, true, __ATOMIC_RELEASE);
 	uv_async_send(&broker->wake);
 }
 
@@ -255,7 +268,9 @@ static void on_wake(uv_async_t *async)
 	struct broker *broker = async->data;
 
 	broker_reload_report(broker);
-	if (!broker->is_stopping || !broker->stop_ticks)
+	/* A reload may wake as well, while workers_busy is being counted. */
+	if (!broker->is_stopping ||
+	    !__atomic_exchange_n(&broker->has_looked, false, __ATOMIC_ACQUIRE))
 		return;
 	if (__atomic_load_n(&broker->workers_busy, __ATOMIC_RELAXED) == 0 ||
 	    broker->stop_ticks >= STOP_TICKS_MAX)
@@ -340,7 +355,7 @@ void broker_close(struct broker *broker)
 {
 	unsigned workers = broker->runtime ? runtime_worker_count(broker->runtime) : 0;
 
-	if (broker->settings && broker_config(broker)->pid_file)
+	if (broker->has_pid_file)
 		unlink(broker_config(broker)->pid_file);
 	if (broker->world)
 		sessions_destroy(&broker->world);

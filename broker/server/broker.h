@@ -27,10 +27,12 @@ struct broker {
 	uv_signal_t signals[5];
 	uv_async_t wake;       /* something below has changed */
 	uv_timer_t stop_timer; /* looks whether all have gone */
+	bool has_pid_file; /* we wrote it */
 	bool is_stopping;
 	unsigned stop_ticks;
 	/* Written by workers, atomic. */
 	unsigned workers_busy; /* that still have clients while stopping */
+	bool has_looked;       /* all workers have counted themselves in workers_busy */
 	unsigned reloads_done;
 	unsigned reloads_logged;
 };

@@ -58,6 +58,19 @@ def sigterm_under_load(_t):
         equal(wait_exit(broker.proc), 0)
 
 
+@case("SIGTERM in the middle of reloads is exit code 0")
+def sigterm_while_reloading(_t):
+    for _turn in range(5):
+        with running() as broker:
+            clients = [_connect(broker, f"c{n}") for n in range(50)]
+            for _reload in range(20):
+                os.kill(broker.pid, signal.SIGHUP)
+            os.kill(broker.pid, signal.SIGTERM)
+            for client in clients:
+                client.expect_closed(reason=0x8B if broker.is_nightjar else None)
+            equal(wait_exit(broker.proc), 0)
+
+
 @case("What was acknowledged before SIGTERM was delivered before it")
 def sigterm_finishes(_t):
     with running() as broker:

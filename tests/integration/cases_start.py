@@ -49,6 +49,16 @@ def port_in_use_wildcard(_t):
     _second_start_fails("listener {port}\n")
 
 
+@case("A second instance with the same configuration leaves the first one's pid file alone")
+def second_pid_file(_t):
+    nightjar_only()
+    with running("listener {port} 127.0.0.1\npid_file {dir}/pid\n") as broker:
+        code, _output, _ = start_and_fail(f"listener {broker.port} 127.0.0.1\n"
+                                          f"pid_file {broker.path('pid')}\n")
+        equal(code, 1)
+        equal(int(pathlib.Path(broker.path("pid")).read_text(encoding="ascii")), broker.pid)
+
+
 @case("An address that is not of this machine is a clear error")
 def foreign_address(_t):
     code, output, _ = start_and_fail(f"listener {free_port()} 192.0.2.77\n")
