@@ -14,7 +14,6 @@
 
 #include "base/memory.h"
 #include "session/sending.h"
-}
 
 uint32_t session_window_limit(struct worker *me, const struct session *session)
 {
@@ -47,13 +46,6 @@ bool session_is_ready(struct worker *me, const struct session *session, uint8_t 
 
 	return client && client_has_room(client) && queue_is_empty(session) &&
 	       (qos == 0 || window_has_room(me, session));
-
-	if (outgoing_init(me, &out, delivery) != ERR_NONE) {
-		counter_add(me->counters, COUNTER_DROPPED_MEMORY, 1);
-		return;
-	}
-	(void)send_publish(me, session, &out, 0, false);
-	outgoing_fini(me, &out);
 }
 
 /* The queue. */
@@ -288,3 +280,14 @@ void session_deliver(struct worker *me, struct endpoint *endpoint, const struct 
 	}
 	if (delivery->ticket && !session_online_client(session)) {
 		shared_ticket_finish(me, delivery->ticket, SHARED_BACK);
+		return;
+	}
+	if (!may_read(me, session, delivery)) {
+		refuse_delivery(me, delivery, COUNTER_DROPPED_NOT_AUTHORIZED);
+		return;
+	}
+	if (delivery->qos == 0)
+		deliver_qos0(me, session, delivery);
+	else
+		deliver_qos12(me, session, delivery);
+}
