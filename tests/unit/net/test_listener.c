@@ -381,7 +381,6 @@ static void without_descriptors_connections_are_closed_and_those_before_live_on(
 	start_all();
 	guest = call_tcp();
 	wait_guests(1);
-	assert_true(descriptors_prepare() > 0);
 	before = counter_total(COUNTER_REFUSED_NO_DESCRIPTORS);
 	for (int i = 0; i < 4; i++) {
 		calls[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -432,5 +431,8 @@ int main(void)
 		CASE(without_descriptors_connections_are_closed_and_those_before_live_on),
 	};
 
+	/* Before there are threads, as at the start of the broker. */
+	if (descriptors_prepare() == 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
