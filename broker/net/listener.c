@@ -2,7 +2,6 @@
 #include "net/listener.h"
 
 #include <errno.h>
-#include <linux/filter.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -282,17 +281,9 @@ static int address_claim(const struct listener *listener, const struct listener_
 }
 
 /*
- * A client that comes while the port is only being tried would be reset when the probe closes. Its
- * SYN is dropped instead: it tries again by itself and meets the real sockets.
+ * bind() without SO_REUSEPORT fails where anybody listens, and that is all the probe is for: if it
+ * listened itself, a client that comes just now would be reset when it closes.
  */
-static void socket_drop_arrivals(int fd)
-{
-	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
-	const struct sock_fprog program = {.len = 1, .filter = &drop};
-
-	(void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
-}
-
 static enum err address_open_tcp(struct listener *listener, struct listener_address *address,
 				 struct err_detail *detail)
 {
@@ -302,11 +293,6 @@ static enum err address_open_tcp(struct listener *listener, struct listener_addr
 	probe = socket_bind(listener, address, false, detail);
 	if (probe < 0)
 		return ERR_IO;
-	socket_drop_arrivals(probe);
-	if (listen(probe, 1) != 0) {
-		socket_fail(probe, detail, listener, "listen on");
-		return ERR_IO;
-	}
 	learn_port(listener, address, probe);
 	address->claim = address_claim(listener, address, detail);
 	close(probe);
