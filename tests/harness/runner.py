@@ -199,7 +199,7 @@ def run_case(this, brokers, serial):
     except (Mismatch, Malformed, BrokerError, AssertionError, OSError) as err:
         where = traceback.extract_tb(err.__traceback__)
         lines = [f"{os.path.basename(f.filename)}:{f.lineno}" for f in where
-                 if "harness" not in f.filename]
+                 if isinstance(err, OSError) or "harness" not in f.filename]
         status, message = "failed", f"{type(err).__name__} at {' < '.join(lines[::-1])}: {err}"
     except Exception:       # a bug of the case itself has to be seen with its trace
         status, message = "failed", traceback.format_exc()
