@@ -308,6 +308,8 @@ static void publish_on_arrive(struct worker *me, struct letter *letter)
 	struct publish_letter *publish = (struct publish_letter *)letter;
 	struct match_result *large;
 
+	if (letter->home == me->id)
+		route_worker_of(me)->letters_to_self--;
 	if (route_worker_of(me)->spreads && spread_queue_behind(me, publish))
 		return;
 	if (route_letter_deliver(me, publish, &large))
@@ -350,6 +352,14 @@ static void post_to(struct worker *me, uint16_t target, const struct publication
 	letter_post(me, target, &letter->letter);
 }
 
+static void post_to_self(struct worker *me, struct publication *publication)
+{
+	route_worker_of(me)->letters_to_self++;
+	post_to(me, me->id, publication);
+	if (publication->wants_receipt)
+		publication->waiting++;
+}
+
 static bool others_have_credit(struct worker *me, const struct match_result *result)
 {
 	for (unsigned i = 0; i < result->other_count; i++) {
@@ -357,6 +367,18 @@ static bool others_have_credit(struct worker *me, const struct match_result *res
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Is an earlier publication of the same publisher still being spread here? Or did one have to wait
+ * for that, and has not arrived yet: letters to oneself keep their order, so this one joins them.
+ */
+static bool must_wait_here(struct worker *me, const struct message *message)
+{
+	struct route_worker *route = route_worker_of(me);
+
+	return route->letters_to_self > 0 ||
+	       (route->spreads && spread_is_active(me, message->origin_handle));
 }
 
 /* Large fan-outs go in slices, with a reference to the result kept by the spread. */
@@ -381,8 +403,11 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 					 struct publication *publication)
 {
 	struct message *message = publication->message;
+	bool waits_here = result->target_count && must_wait_here(me, message);
 
 	if (result->other_count && !others_have_credit(me, result))
+		return ROUTE_NO_CREDIT;
+	if (waits_here && !letter_has_credit(me, me->id))
 		return ROUTE_NO_CREDIT;
 	if ((message->flags & MESSAGE_RETAIN) &&
 	    retained_set(me, route_retained(me), message) != ERR_NONE) {
@@ -396,7 +421,10 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 		post_to(me, result->others[i], publication);
 	if (publication->wants_receipt)
 		publication->waiting += result->other_count;
-	deliver_here(me, result, publication);
+	if (waits_here)
+		post_to_self(me, publication);
+	else
+		deliver_here(me, result, publication);
 	return ROUTE_DONE;
 }
 

@@ -24,6 +24,7 @@ struct route_worker {
 	struct handle_table endpoints;
 	struct encoding_cache encodings;
 	struct spread *spreads;	      /* fan-outs that go in slices */
+	uint32_t letters_to_self;     /* publications that wait for their turn behind a spread */
 	struct topic_match match;     /* scratch for the rare path of mixed No Local */
 	struct shared_worker *shared; /* shared_group.c */
 };
@@ -54,6 +55,7 @@ struct publish_letter {
  */
 void spread_start(struct worker *me, struct match_result *result, struct message *message,
 		  struct publish_letter *letter, const struct publication *publication);
+bool spread_is_active(struct worker *me, uint64_t origin_handle);
 /* Is this publisher being spread on this worker? Then the letter is queued behind. */
 bool spread_queue_behind(struct worker *me, struct publish_letter *letter);
 /* Matches and delivers a letter; false: it has become a spread, which returns it. */

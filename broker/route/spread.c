@@ -6,7 +6,8 @@
  *	              letters of the same publisher wait behind, others pass by
  *
  * Between slices endpoints may end, so all slices but the first look their handles up. A
- * publisher of this worker is parked by its session meanwhile (publication.is_spreading).
+ * publisher of this worker is parked by its session meanwhile (publication.is_spreading). Its will,
+ * or what it publishes over a new connection, waits behind the spread in letters to oneself.
  */
 #include <stdlib.h>
 
@@ -126,12 +127,26 @@ void spread_start(struct worker *me, struct match_result *result, struct message
 	worker_add_task(me, &spread->task);
 }
 
-bool spread_queue_behind(struct worker *me, struct publish_letter *letter)
+/* One that has just been answered, with nothing behind, is in nobody's way. */
+static struct spread *spread_find(struct worker *me, uint64_t origin_handle)
 {
 	struct spread *spread = route_worker_of(me)->spreads;
 
-	while (spread && spread->origin_handle != letter->message->origin_handle)
+	while (spread && (spread->origin_handle != origin_handle ||
+			  (!spread->result && !spread->behind)))
 		spread = spread->next;
+	return spread;
+}
+
+bool spread_is_active(struct worker *me, uint64_t origin_handle)
+{
+	return spread_find(me, origin_handle) != NULL;
+}
+
+bool spread_queue_behind(struct worker *me, struct publish_letter *letter)
+{
+	struct spread *spread = spread_find(me, letter->message->origin_handle);
+
 	if (!spread)
 		return false;
 	letter->next = NULL;

@@ -6,7 +6,8 @@ import signal
 import time
 
 from harness.broker import BrokerError, wait_until
-from harness.mqtt_raw import CONNACK, V311, V5, Client, connect, disconnect, publish
+from harness.mqtt_raw import (CONNACK, PUBACK, V311, V5, Client, connect, disconnect,
+                              publish, unsubscribe)
 from harness.runner import case
 from support import (DEADLINE_S, equal, mosquitto_file, need_root, nightjar_only, run, running,
                      wait_exit)
@@ -363,3 +364,32 @@ def will_of_a_quick_return(_t):
             fresh.publish("fence", b"now")
             eye.receive("fence", b"now")
             fresh.leave()
+
+
+@case("What follows over a new connection stays behind a publication that is still being spread")
+def order_behind_a_spread(_t):
+    nightjar_only()
+    with running("worker_threads 1\nfanout_slice 19\n") as broker:
+        eyes = [_connect(broker, f"eye{n}") for n in range(20)]
+        for eye in eyes:
+            eye.subscribe(("state", 1))
+        old = _connect(broker, "quick", clean=False,
+                       will={"topic": "state", "payload": b"will", "qos": 1},
+                       properties={"session_expiry_interval": 60})
+        fresh = Client(broker.port, V5, client_id="quick", name="fresh")
+        _connect(broker, "later").expect_alive()
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            # Twenty receivers are one too many for one go, nineteen are not.
+            old.send(publish("state", b"first", 1, 1))
+            eyes[0].send(unsubscribe(1, ["state"]))
+            fresh.send(connect("quick", clean=False) + publish("state", b"second", 1, 1)
+                       + publish("state", b"third", 1, 2))
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        fresh.expect(CONNACK, reason=0)
+        for packet_id in (1, 2):
+            fresh.expect(PUBACK, packet_id=packet_id)
+        for eye in eyes[1:]:
+            for payload in (b"first", b"will", b"second", b"third"):
+                eye.receive("state", payload, qos=1)
