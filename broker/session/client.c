@@ -409,7 +409,9 @@ static uint32_t packet_limit(const struct client *client)
 	const struct session_settings *settings = client_settings(client);
 	uint32_t limit = settings->max_packet_size;
 
-	if (client->state != CLIENT_ONLINE && (!limit || limit > settings->max_connect_packet_size))
+	if (client->state == CLIENT_ONLINE)
+		return client->our_packet_size;
+	if (!limit || limit > settings->max_connect_packet_size)
 		limit = settings->max_connect_packet_size;
 	return limit;
 }

@@ -35,7 +35,8 @@ enum client_state {
 enum client_flag {
 	CLIENT_PROBLEM_INFORMATION = 1 << 0, /* Request Problem Information */
 	CLIENT_REAUTHENTICATING = 1 << 1,
-	CLIENT_IS_BRIDGE = 1 << 2, /* a mosquitto bridge: RETAIN as published, No Local */
+	CLIENT_IS_BRIDGE = 1 << 2,  /* a mosquitto bridge: RETAIN as published, No Local */
+	CLIENT_MAY_RETAIN = 1 << 3, /* CONNACK said so */
 };
 
 /* Why it is not read. Several may hold at once; it goes on when the last is gone. */
@@ -65,6 +66,11 @@ struct client {
 	struct credit_waiter credit;
 	struct client *moving_next;
 	uint32_t maximum_packet_size; /* the client's; 0: none */
+	/* Ours, as CONNACK told them: a reload binds later connections only. */
+	uint32_t our_packet_size; /* 0: none */
+	uint16_t our_receive_maximum;
+	uint16_t our_topic_alias_maximum;
+	uint8_t our_maximum_qos;
 	uint16_t listener;	      /* index of its profile */
 	uint16_t moving_to;	      /* the worker it goes to */
 	uint16_t receive_maximum;     /* the client's */

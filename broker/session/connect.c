@@ -478,10 +478,24 @@ static uint16_t keep_alive_in_force(const struct client *client, bool *out_is_ou
 	return *out_is_ours ? maximum : asked;
 }
 
-static void connack_fill(struct client *client, bool session_present, struct connack_packet *out)
+/* What the client may count on as long as this connection lasts. */
+static void settle_limits(struct client *client)
 {
 	const struct session_settings *settings = client_settings(client);
 	const struct listener_profile *profile = client_profile(client);
+	uint32_t receive_maximum = settings->max_inflight_messages;
+
+	client->our_packet_size = settings->max_packet_size;
+	client->our_receive_maximum =
+		(uint16_t)(receive_maximum && receive_maximum < 65535 ? receive_maximum : 65535);
+	client->our_topic_alias_maximum = profile->max_topic_alias;
+	client->our_maximum_qos = profile->max_qos;
+	if (settings->retain_available)
+		client->flags |= CLIENT_MAY_RETAIN;
+}
+
+static void connack_fill(struct client *client, bool session_present, struct connack_packet *out)
+{
 	const struct pending_connect *pending = client->pending;
 	const struct connect_packet *packet = &pending->packet;
 
@@ -489,14 +503,14 @@ static void connack_fill(struct client *client, bool session_present, struct con
 		.session_present = session_present,
 		.has_session_expiry = client->session->expiry_s != packet->session_expiry_s,
 		.session_expiry_s = client->session->expiry_s,
-		.has_maximum_qos = profile->max_qos < 2,
-		.maximum_qos = profile->max_qos,
-		.retain_unavailable = !settings->retain_available,
-		.maximum_packet_size = settings->max_packet_size,
-		.topic_alias_maximum = profile->max_topic_alias,
+		.has_maximum_qos = client->our_maximum_qos < 2,
+		.maximum_qos = client->our_maximum_qos,
+		.retain_unavailable = !(client->flags & CLIENT_MAY_RETAIN),
+		.maximum_packet_size = client->our_packet_size,
+		.topic_alias_maximum = client->our_topic_alias_maximum,
 	};
-	if (settings->max_inflight_messages && settings->max_inflight_messages < 65535)
-		out->receive_maximum = (uint16_t)settings->max_inflight_messages;
+	if (client->our_receive_maximum < 65535)
+		out->receive_maximum = client->our_receive_maximum;
 	client->keep_alive_s = keep_alive_in_force(client, &out->has_server_keep_alive);
 	out->server_keep_alive_s = client->keep_alive_s;
 	if (pending->is_assigned ||
@@ -528,6 +542,7 @@ static bool send_connack(struct client *client, bool session_present)
 	uint8_t *room;
 	size_t size;
 
+	settle_limits(client);
 	connack_fill(client, session_present, &connack);
 	size = connack_encoded_size(client->version, &connack);
 	if (client->maximum_packet_size && size > client->maximum_packet_size) {

@@ -22,13 +22,6 @@
 /* Above this many answers that wait, an older client (no Receive Maximum) is not read. */
 #define ACKS_WAITING_MAX 4096u
 
-static uint32_t server_receive_maximum(const struct client *client)
-{
-	uint32_t maximum = client_settings(client)->max_inflight_messages;
-
-	return maximum && maximum < 65535 ? maximum : 65535;
-}
-
 /* Answers. */
 
 static void send_pending(struct client *client, const struct pending_ack *ack)
@@ -141,7 +134,7 @@ static bool fail(struct client *client, uint8_t reason_code, const char *stateme
 /* false: the connection ended. Setting an alias twice does no harm when the packet comes again. */
 static bool resolve_alias(struct client *client, struct publish_packet *packet)
 {
-	uint16_t maximum = client_profile(client)->max_topic_alias;
+	uint16_t maximum = client->our_topic_alias_maximum;
 
 	if (packet->topic_alias == 0)
 		return true;
@@ -164,10 +157,10 @@ static bool resolve_alias(struct client *client, struct publish_packet *packet)
 /* What ends the connection. */
 static bool check_connection_limits(struct client *client, const struct publish_packet *packet)
 {
-	if (packet->qos > client_profile(client)->max_qos)
+	if (packet->qos > client->our_maximum_qos)
 		return fail(client, RC_QOS_NOT_SUPPORTED, "MQTT-3.2.2-11",
 			    "a QoS above the Maximum QoS");
-	if (packet->retain && !client_settings(client)->retain_available)
+	if (packet->retain && !(client->flags & CLIENT_MAY_RETAIN))
 		return fail(client, RC_RETAIN_NOT_SUPPORTED, "MQTT-3.2.2-14",
 			    "RETAIN is set, and retain_available is false");
 	return true;
@@ -177,7 +170,7 @@ static bool is_above_receive_maximum(const struct client *client,
 				     const struct publish_packet *packet)
 {
 	if (packet->qos == 0 || client->version != MQTT_V5 ||
-	    client->received < server_receive_maximum(client))
+	    client->received < client->our_receive_maximum)
 		return false;
 	return packet->qos == 1 ||
 	       !packet_id_set_has(&client->session->received, packet->packet_id);

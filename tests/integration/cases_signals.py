@@ -6,7 +6,7 @@ import signal
 import time
 
 from harness.broker import BrokerError, wait_until
-from harness.mqtt_raw import (CONNACK, PUBACK, V311, V5, Client, connect, disconnect,
+from harness.mqtt_raw import (CONNACK, PUBACK, PUBREC, V311, V5, Client, connect, disconnect,
                               publish, unsubscribe)
 from harness.runner import case
 from support import (DEADLINE_S, equal, mosquitto_file, need_root, nightjar_only, run, running,
@@ -153,6 +153,26 @@ def _login(broker, user, password, reason, version=V5, name=None):
 
 
 REFUSED = frozenset({0x86, 0x87})
+
+
+@case("SIGHUP: what CONNACK promised holds for the connection, new limits for the next")
+def reload_limits(_t):
+    nightjar_only()
+    before = "max_packet_size 2000\nmax_inflight_messages 20\nmax_topic_alias 10\n"
+    after = "max_packet_size 500\nmax_inflight_messages 2\nmax_topic_alias 2\nmax_qos 1\n" \
+            "retain_available false\n"
+    with running(before) as broker:
+        client = _connect(broker, "c")
+        broker.config_template = after
+        broker.write("broker.conf", broker.config_text())
+        _reload(broker)
+        equal(_connect(broker, "new").connack.properties.get("maximum_packet_size"), 500)
+        client.publish("a", b"x" * 1000, qos=2, retain=True, properties={"topic_alias": 9})
+        for packet_id in range(100, 120):
+            client.send(publish("a", b"x", 2, packet_id))
+        for packet_id in range(100, 120):
+            client.expect(PUBREC, packet_id=packet_id)
+        client.expect_alive()
 
 
 @case("SIGHUP: a new password file holds, and clients that are connected stay")
