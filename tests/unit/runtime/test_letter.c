@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime_fixture.h"
 
+#include "runtime/runtime.h"
+
 /*
  * The flood: two workers with mailboxes of 4 post to each other as fast as they can, and every
  * letter that arrives makes new work, which needs a credit too.
@@ -448,6 +450,64 @@ static void letters_of_other_threads_all_arrive(void **unused)
 	runtime_end(foreign_runtime);
 }
 
+/* As a plugin that is asked, and answers when the broker is stopping already. */
+static struct {
+	struct letter *letter;
+	struct worker *worker;
+	struct latch lent;
+	int arrived; /* atomic */
+} answer;
+
+static void answer_on_arrive(struct worker *me, struct letter *letter)
+{
+	__atomic_add_fetch(&answer.arrived, 1, __ATOMIC_RELAXED);
+	letter_return(me, letter);
+}
+
+static const struct letter_type answer_type = {
+	.name = "answer", .on_arrive = answer_on_arrive, .on_return = letter_destroy};
+
+static void ask(struct worker *me, void *unused)
+{
+	struct letter *unanswered = letter_create(NULL, &answer_type, sizeof *unanswered);
+
+	(void)unused;
+	answer.worker = me;
+	answer.letter = letter_create(NULL, &answer_type, sizeof(struct letter));
+	letter_lend(me, answer.letter);
+	/* This one is known at once, so that no letter is needed. */
+	letter_lend(me, unanswered);
+	letter_take_back(me, unanswered);
+	letter_destroy(NULL, unanswered);
+	latch_pass(&answer.lent);
+}
+
+static void *answer_late(void *unused)
+{
+	while (!__atomic_load_n(&answer.worker->runtime->is_stopping, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	letter_post_foreign(answer.worker, answer.letter);
+	return unused;
+}
+
+static void the_runtime_stops_only_when_what_was_lent_has_arrived(void **unused)
+{
+	pthread_t thread;
+
+	(void)unused;
+	for (int i = 1; i <= 20; i++) {
+		struct runtime *runtime = runtime_begin(2, 4);
+
+		answer.lent = (struct latch)LATCH(1);
+		run_on(runtime_worker(runtime, 1), ask, NULL);
+		assert_true(latch_wait(&answer.lent));
+		assert_int_equal(pthread_create(&thread, NULL, answer_late, NULL), 0);
+		runtime_end(runtime);
+		assert_int_equal(answer.arrived, i);
+		pthread_join(thread, NULL);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -459,6 +519,7 @@ int main(void)
 		cmocka_unit_test(letters_to_oneself_arrive_and_come_back),
 		cmocka_unit_test(those_who_wait_for_credit_are_asked_in_order),
 		cmocka_unit_test(letters_of_other_threads_all_arrive),
+		cmocka_unit_test(the_runtime_stops_only_when_what_was_lent_has_arrived),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
