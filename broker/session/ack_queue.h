@@ -16,8 +16,8 @@
 
 struct pending_ack {
 	uint8_t *codes; /* SUBACK, UNSUBACK: owned; else NULL */
-	uint16_t code_count;
-	uint16_t waiting; /* receipts that have to come first */
+	uint32_t code_count;
+	uint32_t waiting; /* receipts that have to come first */
 	uint16_t packet_id;
 	uint8_t type;	     /* enum packet_type */
 	uint8_t reason_code; /* PUBACK, PUBREC */

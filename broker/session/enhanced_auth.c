@@ -70,8 +70,15 @@ static void send_auth(struct client *client, uint8_t reason_code, const struct a
 		.has_authentication_data = reply->has_data,
 		.authentication_data = slice_of(reply->data, reply->data_len),
 	};
-	uint8_t *room = client_reserve(client, auth_encoded_size(&packet));
+	size_t size = auth_encoded_size(&packet);
+	uint8_t *room;
 
+	if (client->maximum_packet_size && size > client->maximum_packet_size) {
+		client_close(client, CLOSE_PROTOCOL, RC_PACKET_TOO_LARGE,
+			     "its Maximum Packet Size leaves no room for AUTH [MQTT-3.1.2-24]");
+		return;
+	}
+	room = client_reserve(client, size);
 	if (room)
 		client_sent(client, COUNTER_PACKETS_SENT_AUTH, auth_encode(room, &packet));
 }

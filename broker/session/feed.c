@@ -34,6 +34,14 @@ static void feed_destroy(struct feed *feed)
 	free(feed);
 }
 
+/* With No Local nothing comes back to the Client Identifier that published it [MQTT-3.8.3-3]. */
+static bool is_own(const struct feed *feed, const struct message *message)
+{
+	return (feed->subscription->subscription.flags & SUBSCRIPTION_NO_LOCAL) &&
+	       message->origin &&
+	       slice_equal(origin_client_id(message->origin), session_client_id(feed->session));
+}
+
 static void feed_deliver_take(struct worker *me, struct feed *feed, struct message *message)
 {
 	const struct subscription *subscription = &feed->subscription->subscription;
@@ -41,12 +49,19 @@ static void feed_deliver_take(struct worker *me, struct feed *feed, struct messa
 		.message = message,
 		.subscription_ids = &subscription->id,
 		.subscription_id_count = subscription->id ? 1 : 0,
-		.qos = message->qos < subscription->qos ? message->qos : subscription->qos,
+		.qos = subscription->qos,
 		.retain = true, /* [MQTT-3.3.1-8] */
 		.is_readable = (subscription->flags & SUBSCRIPTION_READABLE) != 0,
 		.rights_generation = subscription->rights_generation,
 	};
 
+	if (message->qos < delivery.qos &&
+	    !session_worker_of(me)->settings->route.upgrade_outgoing_qos)
+		delivery.qos = message->qos;
+	if (is_own(feed, message)) {
+		message_drop(me, &message);
+		return;
+	}
 	if (rights_source_may_publish(me, message))
 		session_deliver(me, &feed->session->endpoint, &delivery);
 	else

@@ -24,22 +24,35 @@
 
 /* Answers. */
 
-static void send_pending(struct client *client, const struct pending_ack *ack)
+static void send_codes(struct client *client, const struct pending_ack *ack)
 {
-	struct suback_packet suback = {.packet_id = ack->packet_id};
+	const struct suback_packet suback = {
+		.packet_id = ack->packet_id,
+		.reason_codes = slice_of(ack->codes, ack->code_count),
+	};
+	size_t size = suback_encoded_size(client->version, ack->type, &suback);
 	uint8_t *room;
 
-	if (!ack->codes) {
-		client_send_ack(client, ack->type, ack->packet_id, ack->reason_code);
+	if (client->maximum_packet_size && size > client->maximum_packet_size) {
+		client_close(client, CLOSE_PROTOCOL, RC_PACKET_TOO_LARGE,
+			     "its Maximum Packet Size leaves no room for the SUBACK or UNSUBACK "
+			     "[MQTT-3.1.2-24]");
 		return;
 	}
-	suback.reason_codes = slice_of(ack->codes, ack->code_count);
-	room = client_reserve(client, suback_encoded_size(client->version, ack->type, &suback));
+	room = client_reserve(client, size);
 	if (room)
 		client_sent(client,
 			    ack->type == PACKET_SUBACK ? COUNTER_PACKETS_SENT_SUBACK
 						       : COUNTER_PACKETS_SENT_UNSUBACK,
 			    suback_encode(room, client->version, ack->type, &suback));
+}
+
+static void send_pending(struct client *client, const struct pending_ack *ack)
+{
+	if (ack->codes)
+		send_codes(client, ack);
+	else
+		client_send_ack(client, ack->type, ack->packet_id, ack->reason_code);
 }
 
 static void publication_is_finished(struct client *client, const struct pending_ack *ack)
@@ -257,7 +270,7 @@ static bool answer_publication(struct client *client, const struct publish_packe
 			       uint8_t reason_code, unsigned waiting)
 {
 	struct pending_ack ack = {
-		.waiting = (uint16_t)waiting,
+		.waiting = waiting,
 		.packet_id = packet->packet_id,
 		.type = packet->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC,
 		.reason_code = reason_code,

@@ -141,8 +141,8 @@ static bool answer(struct client *client, enum packet_type type, uint16_t packet
 {
 	struct pending_ack ack = {
 		.codes = codes,
-		.code_count = (uint16_t)count,
-		.waiting = (uint16_t)waiting,
+		.code_count = (uint32_t)count, /* a packet has fewer bytes */
+		.waiting = waiting,
 		.packet_id = packet_id,
 		.type = (uint8_t)type,
 	};

@@ -136,6 +136,13 @@ def no_local_retained(t):
     client.publish(topic, b"mine", qos=1, retain=True)
     client.subscribe((t.topic("+"), hold(1)))
     client.receive(topic, b"mine", qos=1, retain=True)
+    theirs = t.topic("b")
+    t.open("other").publish(theirs, b"theirs", qos=1, retain=True)
+    client.receive(theirs, b"theirs", qos=1)
+    client.unsubscribe(t.topic("+"))
+    client.subscribe((t.topic("#"), hold(1, nl=True)))
+    client.receive(theirs, b"theirs", qos=1, retain=True)
+    client.expect_alive()
     client.leave()
 
 
@@ -150,6 +157,23 @@ def no_local_resumed(t):
     t.open("other").publish(topic, b"theirs", qos=1)
     client.receive(topic, b"theirs", qos=1)
     client.leave()
+
+
+@case("More filters than 16 bits can count get a code each", v5="3.8.4-6", v311="3.8.4-5")
+def very_many_filters(t):
+    client = t.open()
+    count = 65536 + 3
+    client.subscribe(*[(t.topic(str(n % 5)), n % 3) for n in range(count)])
+    client.unsubscribe(*[t.topic(str(n % 6)) for n in range(count)])
+    client.expect_alive()
+
+
+@case("A SUBACK above the client's Maximum Packet Size is not sent", v5="3.1.2-24")
+def suback_too_large(t):
+    client = t.open(properties={"maximum_packet_size": 60})
+    client.subscribe(*[t.topic(str(n)) for n in range(50)])
+    client.send(subscribe(9, [t.topic(str(n)) for n in range(60)]))
+    client.expect_closed(reason=0x95)
 
 
 @case("No Local on a Shared Subscription is a Protocol Error", v5="3.8.3-4")
