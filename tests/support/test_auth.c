@@ -206,8 +206,8 @@ static void check_password(void *context, const struct identity_request *request
 		.pace = pace_of(request->username),
 		.identity_done = done,
 		.arg = arg,
-		.is_allowed = request->has_password &&
-			      slice_equal(request->username, request->password),
+		.is_allowed =
+			request->has_password && slice_equal(request->username, request->password),
 	});
 }
 
@@ -232,8 +232,10 @@ static void reply_with(struct exchange *exchange, enhanced_auth_done_fn done, vo
 		       const struct enhanced_auth_reply *reply)
 {
 	static unsigned asked; /* any thread, atomic */
-	const struct answer answer = {
-		.exchange = exchange, .auth_done = done, .arg = arg, .reply = *reply};
+	const struct answer answer = {.exchange = exchange,
+				      .auth_done = done,
+				      .arg = arg,
+				      .reply = *reply};
 
 	if (__atomic_exchange_n(&exchange->is_asked, true, __ATOMIC_RELAXED))
 		abort(); /* a second question before the first was answered */

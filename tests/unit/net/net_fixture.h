@@ -36,14 +36,14 @@ struct peer {
 	/* The connection's owner only. */
 	enum peer_mode mode;
 	uint32_t answer_bytes, every;
-	uint32_t next_packet;	/* the number that has to come now */
-	uint64_t out_at;	/* of the pattern that was written */
-	uint32_t out_peak;	/* most that waited to be written */
+	uint32_t next_packet; /* the number that has to come now */
+	uint64_t out_at;      /* of the pattern that was written */
+	uint32_t out_peak;    /* most that waited to be written */
 
 	/* Guarded by lock. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	uint64_t seen;		/* bytes that were handed up at least once */
+	uint64_t seen; /* bytes that were handed up at least once */
 	uint64_t consumed;
 	uint64_t packets;
 	uint32_t drained, hops;
@@ -77,7 +77,7 @@ static inline void peer_changed(struct peer *peer)
 	do {                                                                                       \
 		struct timespec deadline_;                                                         \
 		int failed_ = 0;                                                                   \
-												   \
+                                                                                                   \
 		clock_gettime(CLOCK_REALTIME, &deadline_);                                         \
 		deadline_.tv_sec += DEADLINE_S;                                                    \
 		pthread_mutex_lock(&(peer)->lock);                                                 \
@@ -94,7 +94,7 @@ static inline void peer_changed(struct peer *peer)
 #define peer_now(peer, what)                                                                       \
 	({                                                                                         \
 		uint64_t value_;                                                                   \
-												   \
+                                                                                                   \
 		pthread_mutex_lock(&(peer)->lock);                                                 \
 		value_ = (uint64_t)(peer)->what;                                                   \
 		pthread_mutex_unlock(&(peer)->lock);                                               \
@@ -124,8 +124,9 @@ struct hop {
 };
 
 static inline void hop_arrived(struct worker *me, struct letter *letter);
-static const struct letter_type hop_type = {
-	.name = "hop", .on_arrive = hop_arrived, .on_return = letter_destroy};
+static const struct letter_type hop_type = {.name = "hop",
+					    .on_arrive = hop_arrived,
+					    .on_return = letter_destroy};
 
 static inline void hop_post(struct worker *me, uint16_t target, struct peer *peer)
 {

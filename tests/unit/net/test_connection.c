@@ -73,8 +73,8 @@ static void bytes_one_at_a_time_make_the_same_packets(void **unused)
 	peer_free(peer);
 }
 
-static const uint32_t long_lengths[] = {65535,	65536,	65537,	 4,	131071, 131072, 131073,
-					700001, 5,	1500000, 65536, 4,	300000, 7};
+static const uint32_t long_lengths[] = {65535,	65536, 65537,	4,     131071, 131072, 131073,
+					700001, 5,     1500000, 65536, 4,      300000, 7};
 
 static void packets_larger_than_a_read_arrive_whole(void **unused)
 {

@@ -58,9 +58,9 @@ static struct subscription *subscribe(uint16_t worker, const char *filter, unsig
 
 static struct match_result *find_hashed(const char *topic, uint64_t hash, bool duplicates)
 {
-	struct message *message = message_create(
-		NULL, &(struct message_content){.topic = slice_from_string(topic),
-						.topic_hash = hash});
+	struct message *message =
+		message_create(NULL, &(struct message_content){.topic = slice_from_string(topic),
+							       .topic_hash = hash});
 	struct match_result *found = match_cache_find(cache, message, duplicates);
 
 	assert_non_null(found);

@@ -464,8 +464,9 @@ static void answer_on_arrive(struct worker *me, struct letter *letter)
 	letter_return(me, letter);
 }
 
-static const struct letter_type answer_type = {
-	.name = "answer", .on_arrive = answer_on_arrive, .on_return = letter_destroy};
+static const struct letter_type answer_type = {.name = "answer",
+					       .on_arrive = answer_on_arrive,
+					       .on_return = letter_destroy};
 
 static void ask(struct worker *me, void *unused)
 {

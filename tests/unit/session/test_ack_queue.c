@@ -25,8 +25,9 @@ static int finish(void **unused)
 /* Returns the token. */
 static uint64_t push(uint16_t packet_id, uint16_t waiting)
 {
-	struct pending_ack ack = {
-		.packet_id = packet_id, .waiting = waiting, .type = PACKET_PUBACK};
+	struct pending_ack ack = {.packet_id = packet_id,
+				  .waiting = waiting,
+				  .type = PACKET_PUBACK};
 	uint64_t token = ack_queue_next_token(&queue);
 
 	assert_int_equal(ack_queue_push(&queue, &ack), ERR_NONE);

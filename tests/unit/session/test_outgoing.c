@@ -19,9 +19,9 @@ static struct window *window;
 /* Item number n: its message's payload is n. Holds a use of it. */
 static struct outgoing item(uint32_t n, uint8_t qos)
 {
-	struct message *message = message_create(
-		NULL, &(struct message_content){
-			      .topic = slice_from_string("a/b"), .payload = slice_of(&n, sizeof n)});
+	struct message *message =
+		message_create(NULL, &(struct message_content){.topic = slice_from_string("a/b"),
+							       .payload = slice_of(&n, sizeof n)});
 	const struct delivery delivery = {.message = message, .qos = qos};
 	struct outgoing out;
 
@@ -83,10 +83,12 @@ static void push(uint32_t n, uint8_t qos)
 
 static void identifiers_are_copied(void **unused)
 {
-	struct message *message = message_create(
-		NULL, &(struct message_content){.topic = slice_from_string("t")});
+	struct message *message =
+		message_create(NULL, &(struct message_content){.topic = slice_from_string("t")});
 	uint32_t ids[3] = {7, 8, 9};
-	struct delivery delivery = {.message = message, .qos = 1, .retain = true,
+	struct delivery delivery = {.message = message,
+				    .qos = 1,
+				    .retain = true,
 				    .subscription_ids = ids};
 	struct outgoing out;
 

@@ -35,8 +35,8 @@ static struct registration *claim(const char *id, uint16_t claimant, uint16_t *o
 {
 	struct registration *registration;
 
-	assert_int_equal(registry_claim(registry, slice_from_string(id), claimant, 0,
-					&registration, owner),
+	assert_int_equal(registry_claim(registry, slice_from_string(id), claimant, 0, &registration,
+					owner),
 			 ERR_NONE);
 	return registration;
 }
@@ -139,7 +139,8 @@ static void *claim_and_release(void *arg)
 		if (registry_claim(registry, slice_from_string(id), me, 0, &got, &owner) !=
 		    ERR_NONE)
 			abort();
-		if (got && (owner != me || __atomic_add_fetch(&owners[i], 1, __ATOMIC_RELAXED) != 1))
+		if (got &&
+		    (owner != me || __atomic_add_fetch(&owners[i], 1, __ATOMIC_RELAXED) != 1))
 			__atomic_store_n(&owned_twice, true, __ATOMIC_RELAXED);
 		if (!got && owner == me)
 			__atomic_store_n(&owned_twice, true, __ATOMIC_RELAXED);
