@@ -91,10 +91,14 @@ static struct session_settings *prepare(struct broker *broker)
 void broker_reload(struct broker *broker)
 {
 	struct session_settings *settings = prepare(broker);
+	struct err_detail detail;
 	struct reload *reload;
 
-	if (!settings)
+	if (!settings) {
+		/* Whoever moved the log files away asked for new ones all the same. */
+		(void)!broker_open_log(broker_config(broker), &detail);
 		return;
+	}
 	reload = calloc(1, sizeof *reload);
 	if (!reload) {
 		session_settings_unref(&settings);

@@ -11,6 +11,10 @@
 #include "base/version.h"
 #include "server/broker.h"
 
+/* -d: the pipe by which the process in the background tells the one in front that it serves; -1:
+ * there is none. */
+static int front = -1;
+
 static int print_errors(const struct config_errors *errors)
 {
 	for (size_t i = 0; i < errors->count; i++)
@@ -23,6 +27,9 @@ static int print_errors(const struct config_errors *errors)
 static int print_failure(const struct err_detail *detail)
 {
 	log_event(LOG_TYPE_ERROR, NULL, "%s", detail->text);
+	/* Where the log goes is not where whoever typed -d looks. */
+	if (front >= 0)
+		fprintf(stderr, "nightjar: %s\n", detail->text);
 	return 1;
 }
 
@@ -38,24 +45,55 @@ static int test_config(struct config *config, struct config_errors *errors)
 	return 0;
 }
 
-/* -d: into the background, with nothing of the terminal left. */
-static bool daemonize(void)
+/* Only now: until then what is wrong has to be seen, and has to be the exit code. */
+static void leave_front(void)
 {
-	pid_t child = fork();
-	int null;
+	int null = open("/dev/null", O_RDWR);
 
-	if (child < 0) {
-		fprintf(stderr, "nightjar: cannot go to the background: %s.\n", strerror(errno));
-		return false;
-	}
-	if (child > 0)
-		_exit(0);
-	setsid();
-	null = open("/dev/null", O_RDWR);
 	for (int fd = 0; fd <= 2 && null >= 0; fd++)
 		dup2(null, fd);
 	if (null > 2)
 		close(null);
+	if (write(front, "", 1) != 1)
+		log_event(LOG_TYPE_WARNING, NULL, "Who started the broker has gone: %s.",
+			  strerror(errno));
+	close(front);
+	front = -1;
+}
+
+static void wait_for_child(int from_child)
+{
+	ssize_t got;
+	char byte;
+
+	do {
+		got = read(from_child, &byte, 1);
+	} while (got < 0 && errno == EINTR);
+	_exit(got == 1 ? 0 : 1);
+}
+
+/* false: could not. Returns in the child only. */
+static bool daemonize(void)
+{
+	int ends[2];
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC) != 0) {
+		fprintf(stderr, "nightjar: cannot go to the background: %s.\n", strerror(errno));
+		return false;
+	}
+	child = fork();
+	if (child < 0) {
+		fprintf(stderr, "nightjar: cannot go to the background: %s.\n", strerror(errno));
+		return false;
+	}
+	if (child > 0) {
+		close(ends[1]);
+		wait_for_child(ends[0]);
+	}
+	close(ends[0]);
+	front = ends[1];
+	setsid();
 	return true;
 }
 
@@ -81,6 +119,8 @@ static int serve(const struct command_line *line, struct config *config,
 	} else {
 		log_event(LOG_TYPE_NOTICE, NULL, "nightjar version %s is running",
 			  NIGHTJAR_VERSION);
+		if (front >= 0)
+			leave_front();
 		broker_run(&broker);
 	}
 	broker_close(&broker);

@@ -311,6 +311,23 @@ def reopen_log(_t):
         assert "after-the-move" not in _read(broker.path("main.log.1"))
 
 
+@case("SIGHUP: log files are opened again even when the new configuration has an error")
+def reopen_log_despite_error(_t):
+    nightjar_only()
+    with running("log_dest file {dir}/main.log\nlog_type all\n") as broker:
+        wait_until(lambda: os.path.exists(broker.path("main.log")), DEADLINE_S, "the log file")
+        os.rename(broker.path("main.log"), broker.path("main.log.1"))
+        broker.write("broker.conf", broker.config_text() + "no_such_option 1\n")
+        broker.reload()
+        _connect(broker, "after-the-move").expect_alive()
+        wait_until(lambda: os.path.exists(broker.path("main.log")), DEADLINE_S, "the new log file")
+        wait_until(lambda: "no_such_option" in _read(broker.path("main.log.1")), DEADLINE_S,
+                   "the error in the log")
+        _connect(broker, "later").leave()
+        wait_until(lambda: "later" in _read(broker.path("main.log")), DEADLINE_S,
+                   "the client in the new log file")
+
+
 def _read(path):
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

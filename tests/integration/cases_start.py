@@ -53,6 +53,7 @@ def port_in_use_wildcard(_t):
 def second_pid_file(_t):
     nightjar_only()
     with running("listener {port} 127.0.0.1\npid_file {dir}/pid\n") as broker:
+        _connect(broker, "c").expect_alive()       # the pid file is there
         code, _output, _ = start_and_fail(f"listener {broker.port} 127.0.0.1\n"
                                           f"pid_file {broker.path('pid')}\n")
         equal(code, 1)
@@ -178,6 +179,16 @@ def daemon(_t):
                    "the daemon's end")
         if "nightjar" in default_bin():
             assert not os.path.exists(f"{folder}/pid"), "the pid file was left"
+
+
+@case("-d: what keeps the broker from serving is said, and is exit code 1")
+def daemon_fails(_t):
+    nightjar_only()
+    with running() as broker:
+        code, output, _ = start_and_fail(f"listener {broker.port} 127.0.0.1\n"
+                                         "log_dest file {dir}/log\npid_file {dir}/pid\n", "-d")
+        equal(code, 1)
+        assert "in use" in output.lower() and str(broker.port) in output, output
 
 
 def _is_zombie(pid):
