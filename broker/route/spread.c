@@ -132,8 +132,8 @@ static struct spread *spread_find(struct worker *me, uint64_t origin_handle)
 {
 	struct spread *spread = route_worker_of(me)->spreads;
 
-	while (spread && (spread->origin_handle != origin_handle ||
-			  (!spread->result && !spread->behind)))
+	while (spread &&
+	       (spread->origin_handle != origin_handle || (!spread->result && !spread->behind)))
 		spread = spread->next;
 	return spread;
 }

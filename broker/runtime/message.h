@@ -56,7 +56,7 @@ static inline struct slice origin_username(const struct origin *origin)
 enum message_flag {
 	MESSAGE_RETAIN = 1 << 0,	  /* the publisher set RETAIN */
 	MESSAGE_PAYLOAD_IS_TEXT = 1 << 1, /* Payload Format Indicator 1 */
-	MESSAGE_OF_BROKER = 1 << 2,	 /* $SYS: counts against no limit of retained messages */
+	MESSAGE_OF_BROKER = 1 << 2,	  /* $SYS: counts against no limit of retained messages */
 };
 
 struct message {

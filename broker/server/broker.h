@@ -27,7 +27,7 @@ struct broker {
 	uv_signal_t signals[5];
 	uv_async_t wake;       /* something below has changed */
 	uv_timer_t stop_timer; /* looks whether all have gone */
-	bool has_pid_file; /* we wrote it */
+	bool has_pid_file;     /* we wrote it */
 	bool is_stopping;
 	unsigned stop_ticks;
 	/* Written by workers, atomic. */

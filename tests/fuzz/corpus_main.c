@@ -96,7 +96,8 @@ int main(int argc, char **argv)
 		long count = run_folder(argv[i]);
 
 		if (count <= 0) {
-			fprintf(stderr, "corpus: %s holds no input; add at least one file\n", argv[i]);
+			fprintf(stderr, "corpus: %s holds no input; add at least one file\n",
+				argv[i]);
 			return 1;
 		}
 		printf("%s: %ld inputs\n", argv[i], count);
