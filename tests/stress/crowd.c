@@ -263,7 +263,8 @@ static void begin_visit(struct client *client, struct position *position, uint32
 		crowd_report(&crowd.lost, "%s: SUBACK at %u, first message is %u", client->id,
 			     position->next, number);
 	}
-	position->next = position->cursor = number;
+	position->at_suback = position->next;
+	position->next = position->cursor = position->first = number;
 	position->has_begun = true;
 }
 
@@ -274,10 +275,13 @@ static void check_number(struct client *client, struct position *position, const
 	bool may_step_back = publish->qos == 1 && (position->is_repeating || flow->is_repeated);
 	/* Both were torn: what was in flight holds parts of two passes over the same numbers. */
 	bool is_of_earlier_pass = publish->dup && flow->is_repeated && number < position->next;
+	/* Before the SUBACK a subscription may come to life in parts [F4]. */
+	bool is_before_suback = number <= position->at_suback;
 
-	if (number > position->cursor && !is_of_earlier_pass) {
-		crowd_report(&crowd.lost, "%s: %s: %u came, %u is missing", client->id, flow->topic,
-			     number, position->cursor);
+	if (number > position->cursor && !is_of_earlier_pass && !is_before_suback) {
+		crowd_report(&crowd.lost, "%s: %s: %u came, %u is missing (SUBACK %u, first %u)",
+			     client->id, flow->topic, number, position->cursor, position->at_suback,
+			     position->first);
 	} else if (number < position->cursor && !may_step_back) {
 		crowd_report(publish->qos == 1 ? &crowd.disordered : &crowd.doubled,
 			     "%s: %s: %u came again, QoS %u, dup %d, expected %u", client->id,

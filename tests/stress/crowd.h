@@ -27,10 +27,12 @@ enum state { STATE_AWAY, STATE_CONNECTING, STATE_SUBSCRIBING, STATE_ACTIVE };
 /* How far one subscriber is in one flow. */
 struct position {
 	struct client *owner;
-	uint32_t next;	   /* everything below has arrived */
-	uint32_t cursor;   /* what has to come now; below next while a reconnect repeats */
-	bool is_repeating; /* the owner has just come back: one step back is allowed */
-	bool has_begun;	   /* visitors: the first message has come */
+	uint32_t next;	    /* everything below has arrived */
+	uint32_t cursor;    /* what has to come now; below next while a reconnect repeats */
+	bool is_repeating;  /* the owner has just come back: one step back is allowed */
+	bool has_begun;	    /* visitors: the first message has come */
+	uint32_t at_suback; /* visitors: what was sent when the SUBACK came */
+	uint32_t first;	    /* visitors: the first number that came */
 };
 
 struct flow {

@@ -16,7 +16,8 @@
  *   F2  Per subscriber and flow the numbers rise by one. At QoS 1 they may step back, after a
  *       reconnect of the subscriber (then with DUP) or of the publisher. At QoS 2 never.
  *   F3  A group's members together get each number; at QoS 2, where no member is torn away, once.
- *   F4  The first number that a visitor gets is not beyond what was sent when its SUBACK came.
+ *   F4  A visitor gets all that was sent after its SUBACK came. Before it there may be gaps: the
+ *       worker may still have messages at hand that it was sent for another one who just left.
  *   F5  A connection that was taken over is closed by the broker.
  *
  * Exit code 0: all of this held. 1: it did not, or the broker stopped serving.
