@@ -114,7 +114,9 @@ static void drop_waiting_qos0(struct worker *me, struct shared_group *group)
 
 static bool has_expired(struct worker *me, const struct message *message)
 {
-	return message->expires_ms && message->expires_ms <= me->now_ms;
+	uint64_t expires_ms = message_expires_ms(message);
+
+	return expires_ms && expires_ms <= me->now_ms;
 }
 
 static bool queue_is_full(const struct shared_group *group, size_t bytes)

@@ -57,6 +57,9 @@ enum message_flag {
 	MESSAGE_RETAIN = 1 << 0,	  /* the publisher set RETAIN */
 	MESSAGE_PAYLOAD_IS_TEXT = 1 << 1, /* Payload Format Indicator 1 */
 	MESSAGE_OF_BROKER = 1 << 2,	  /* $SYS: counts against no limit of retained messages */
+	/* expires_ms is our own limit for retained messages: it ends the retained copy only, and
+	 * receivers are told nothing of it. */
+	MESSAGE_RETAIN_EXPIRY = 1 << 3,
 };
 
 struct message {
@@ -85,6 +88,12 @@ struct message {
 	uint8_t flags; /* enum message_flag */
 	uint8_t bytes[];
 };
+
+/* The moment at which the publisher lets it expire (Message Expiry Interval), 0: never. */
+static inline uint64_t message_expires_ms(const struct message *m)
+{
+	return m->flags & MESSAGE_RETAIN_EXPIRY ? 0 : m->expires_ms;
+}
 
 static inline struct slice message_topic(const struct message *m)
 {

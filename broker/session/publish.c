@@ -231,27 +231,29 @@ static uint8_t check_publication(const struct client *client, const struct incom
 	return 0;
 }
 
-static uint64_t expires_at(const struct client *client, const struct publish_packet *packet)
+/* Its own Message Expiry Interval, or for what is retained ours, which only the retained copy obeys. */
+static void set_expiry(const struct client *client, const struct publish_packet *packet,
+		       struct message_content *content)
 {
 	uint32_t retain_s = client_settings(client)->retain_expiry_s;
 	uint64_t now = client->conn.worker->now_ms;
 
-	if (packet->has_message_expiry)
-		return now + (uint64_t)packet->message_expiry_s * 1000;
-	if (packet->retain && retain_s)
-		return now + (uint64_t)retain_s * 1000;
-	return 0;
+	if (packet->has_message_expiry) {
+		content->expires_ms = now + (uint64_t)packet->message_expiry_s * 1000;
+	} else if (packet->retain && retain_s) {
+		content->expires_ms = now + (uint64_t)retain_s * 1000;
+		content->flags |= MESSAGE_RETAIN_EXPIRY;
+	}
 }
 
 static struct message *incoming_message(struct client *client, const struct incoming *incoming)
 {
 	const struct publish_packet *packet = &incoming->packet;
-	const struct message_content content = {
+	struct message_content content = {
 		.topic = incoming->topic,
 		.payload = packet->payload,
 		.properties_len = (uint32_t)packet->forward.len,
 		.topic_hash = incoming->topic_hash,
-		.expires_ms = expires_at(client, packet),
 		.origin_handle = client->session->endpoint.handle,
 		.origin = client->session->origin,
 		.qos = packet->qos,
@@ -259,8 +261,10 @@ static struct message *incoming_message(struct client *client, const struct inco
 			(uint8_t)((packet->retain ? MESSAGE_RETAIN : 0) |
 				  (packet->payload_format_indicator ? MESSAGE_PAYLOAD_IS_TEXT : 0)),
 	};
-	struct message *message = message_create(client->conn.worker, &content);
+	struct message *message;
 
+	set_expiry(client, packet, &content);
+	message = message_create(client->conn.worker, &content);
 	if (message && packet->forward.len)
 		forward_properties_copy(&packet->forward, message_properties_room(message));
 	return message;

@@ -35,7 +35,7 @@ static void encoding_fill(const struct client *client, const struct message *mes
 		.topic = message_topic(message),
 		.payload = message_payload(message),
 		.forward_properties = message_properties(message),
-		.has_message_expiry = message->expires_ms != 0,
+		.has_message_expiry = message_expires_ms(message) != 0,
 	};
 }
 
@@ -44,7 +44,7 @@ static bool encoding_begin(struct worker *me, const struct client *client,
 			   const struct message *message, struct publish_encoding *out)
 {
 	encoding_fill(client, message, out);
-	if (!message->expires_ms || expiry_left(me, message, &out->message_expiry_s))
+	if (!message_expires_ms(message) || expiry_left(me, message, &out->message_expiry_s))
 		return true;
 	counter_add(me->counters, COUNTER_DROPPED_EXPIRED, 1);
 	return false;
@@ -107,7 +107,8 @@ enum sent send_publish(struct worker *me, struct session *session, const struct 
 	uint8_t *room;
 	size_t size;
 
-	if (dup && out->message->expires_ms && out->message->expires_ms <= me->now_ms) {
+	if (dup && message_expires_ms(out->message) &&
+	    message_expires_ms(out->message) <= me->now_ms) {
 		/* In flight before it expired: it has to be finished, with the least time left. */
 		encoding_fill(client, out->message, &encoding);
 		encoding.message_expiry_s = 1;

@@ -61,25 +61,36 @@ static void wait_for_credit(struct worker *me, struct message *message)
 	letter_wait_for_credit(me, &waiting->credit);
 }
 
-/* Message Expiry counts from publication, so the message gets it now: a copy, since messages that
- * others may see never change. */
-static struct message *with_expiry(struct worker *me, const struct will *will)
+/* Expiry counts from publication, so the message gets it now: a copy, since messages that others may
+ * see never change. extra: a flag that it gets as well. */
+static struct message *with_expiry(struct worker *me, const struct message *from, uint32_t expiry_s,
+				   uint8_t extra)
 {
-	const struct message *from = will->message;
+	return message_create(me, &(struct message_content){
+					  .topic = message_topic(from),
+					  .payload = message_payload(from),
+					  .properties = message_properties(from),
+					  .properties_len = from->properties_len,
+					  .topic_hash = from->topic_hash,
+					  .expires_ms = me->now_ms + (uint64_t)expiry_s * 1000,
+					  .origin_handle = from->origin_handle,
+					  .origin = from->origin,
+					  .qos = from->qos,
+					  .flags = from->flags | extra,
+				  });
+}
 
-	return message_create(me,
-			      &(struct message_content){
-				      .topic = message_topic(from),
-				      .payload = message_payload(from),
-				      .properties = message_properties(from),
-				      .properties_len = from->properties_len,
-				      .topic_hash = from->topic_hash,
-				      .expires_ms = me->now_ms + (uint64_t)will->expiry_s * 1000,
-				      .origin_handle = from->origin_handle,
-				      .origin = from->origin,
-				      .qos = from->qos,
-				      .flags = from->flags,
-			      });
+/* The message to publish, with a use for the caller; NULL: no memory. */
+static struct message *will_message(struct worker *me, const struct will *will)
+{
+	uint32_t retain_s = session_worker_of(me)->settings->retain_expiry_s;
+
+	if (will->has_expiry)
+		return with_expiry(me, will->message, will->expiry_s, 0);
+	if ((will->message->flags & MESSAGE_RETAIN) && retain_s)
+		return with_expiry(me, will->message, retain_s, MESSAGE_RETAIN_EXPIRY);
+	message_use(me, will->message);
+	return will->message;
 }
 
 static bool may_publish(struct worker *me, struct session *session, const struct message *message)
@@ -106,16 +117,12 @@ static bool may_publish(struct worker *me, struct session *session, const struct
 void will_publish(struct worker *me, struct session *session)
 {
 	struct will *will = session->will;
-	struct message *message = will->message;
+	struct message *message;
 
 	session->will = NULL;
 	session->will_due_ms = 0;
-	if (may_publish(me, session, message)) {
-		message_use(me, message);
-		if (will->has_expiry) {
-			message_drop(me, &message);
-			message = with_expiry(me, will);
-		}
+	if (may_publish(me, session, will->message)) {
+		message = will_message(me, will);
 		if (message) {
 			counter_add(me->counters, COUNTER_WILLS_PUBLISHED, 1);
 			if (route_will(me, message) == ROUTE_NO_CREDIT)
