@@ -313,6 +313,22 @@ def retain_unavailable(_t):
         client.expect_closed(reason=0x9A)
 
 
+@case("retain_expiry_interval is ours: receivers see no Message Expiry Interval")
+def retain_expiry(_t):
+    nightjar_only()
+    with running("retain_expiry_interval 1\n") as broker:
+        live, sender = _client(broker, "live"), _client(broker, "sender")
+        live.subscribe("e/#")
+        sender.publish("e/1", b"v", qos=1, retain=True)
+        equal(live.recv().properties, {})
+        late = _client(broker, "late")
+        late.send(subscribe(1, ["e/#"]))
+        pkt = late.recv()
+        while pkt.type != PUBLISH:
+            pkt = late.recv()
+        equal((pkt.topic, pkt.retain, pkt.properties), ("e/1", True, {}))
+
+
 @case("max_retained_messages: one more is refused with 0x97, $SYS is not counted")
 def max_retained(_t):
     nightjar_only()
