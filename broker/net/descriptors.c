@@ -23,7 +23,8 @@ static struct {
 	pthread_mutex_t lock; /* accept errors of several workers at once; nothing waits long */
 	int spare;
 	uint64_t logged_ms, refused_since;
-} reserve = {PTHREAD_MUTEX_INITIALIZER, -1, 0, 0};
+	bool is_lost; /* any thread, atomic: somebody else got the descriptor of the spare one */
+} reserve = {PTHREAD_MUTEX_INITIALIZER, -1, 0, 0, false};
 
 /* A descriptor 0, 1 or 2 that is free would be given to a client, and printf would talk to it. */
 static void occupy_standard_descriptors(void)
@@ -69,6 +70,12 @@ static void log_once_a_second(const char *listener)
 	reserve.refused_since = 0;
 }
 
+static void reserve_take(void)
+{
+	reserve.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	__atomic_store_n(&reserve.is_lost, reserve.spare < 0, __ATOMIC_RELAXED);
+}
+
 bool descriptors_refuse_one(int listening_fd, const char *listener)
 {
 	bool is_refused = false;
@@ -83,11 +90,27 @@ bool descriptors_refuse_one(int listening_fd, const char *listener)
 			close(fd);
 		}
 	}
-	/* At once: whoever else opens something meanwhile, another worker's accept() for one, has it,
-	 * and there is no spare one until somebody leaves. */
-	reserve.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	/* At once: whoever else opens something meanwhile, another worker's accept() for one, has it. */
+	reserve_take();
 	if (is_refused)
 		log_once_a_second(listener);
 	pthread_mutex_unlock(&reserve.lock);
 	return is_refused;
+}
+
+bool descriptors_give_back(int fd, const char *listener)
+{
+	bool is_given = false;
+
+	if (!__atomic_load_n(&reserve.is_lost, __ATOMIC_RELAXED))
+		return false;
+	pthread_mutex_lock(&reserve.lock);
+	if (reserve.is_lost) {
+		is_given = true;
+		close(fd);
+		reserve_take();
+		log_once_a_second(listener);
+	}
+	pthread_mutex_unlock(&reserve.lock);
+	return is_given;
 }

@@ -148,6 +148,10 @@ static bool accept_one(struct listener_poll *poll)
 	if (fd < 0)
 		return errno == ECONNABORTED || errno == EINTR;
 	counter_add(poll->worker->counters, COUNTER_CONNECTIONS_ACCEPTED, 1);
+	if (descriptors_give_back(fd, listener->name)) {
+		counter_add(poll->worker->counters, COUNTER_REFUSED_NO_DESCRIPTORS, 1);
+		return true;
+	}
 	if (!may_have_one_more(listener)) {
 		counter_add(poll->worker->counters, COUNTER_REFUSED_LIMIT, 1);
 		listener_forget_connection(listener);
