@@ -538,7 +538,6 @@ static void connection_reap(struct connection *conn)
 	conn->out = NULL;
 	input_release(conn);
 	counter_sub(me->counters, COUNTER_CONNECTIONS_OPEN, 1);
-	counter_add(me->counters, COUNTER_CONNECTIONS_CLOSED, 1);
 	conn->ops->on_closed(conn);
 }
 

@@ -13,6 +13,7 @@
 
 struct close_cause_info {
 	const char *text;
+	enum counter counter;
 	uint8_t reason_code;
 	enum log_type level;
 	bool publishes_will;
@@ -20,7 +21,7 @@ struct close_cause_info {
 
 static const struct close_cause_info causes[CLOSE_CAUSE_COUNT] = {
 #define CLOSE_CAUSE(name, text, reason_code, level, will)                                          \
-	[CLOSE_##name] = {text, reason_code, LOG_TYPE_##level, will},
+	[CLOSE_##name] = {text, COUNTER_CLOSED_##name, reason_code, LOG_TYPE_##level, will},
 #include "session/close_cause.def"
 #undef CLOSE_CAUSE
 };
@@ -172,6 +173,7 @@ void client_close(struct client *client, enum close_cause cause, uint8_t reason_
 		return;
 	client->state = CLIENT_ENDING;
 	client->close_cause = (uint8_t)cause;
+	counter_add(client->conn.worker->counters, info->counter, 1);
 	/* At once: before this turn ends another connection may take the session over. */
 	if (client->session && !info->publishes_will)
 		will_free(client->conn.worker, &client->session->will);
