@@ -148,6 +148,7 @@ struct config {
 	const char *log_timestamp_format; /* NULL: seconds since 1970 */
 	enum config_log_format log_format;
 	bool connection_messages;
+	const char *trace_clientid; /* NULL: nobody is traced */
 
 	/* Things to tell the administrator at start as warnings, one sentence each. */
 	const char *const *notes;

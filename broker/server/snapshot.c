@@ -54,6 +54,7 @@ static void fill_limits(struct session_settings *out, const struct config *confi
 	out->check_retain_source = config->check_retain_source;
 	out->retain_expiry_s = config->retain_expiry_interval_min * 60;
 	out->connection_messages = config->connection_messages;
+	out->trace_clientid = slice_from_string(config->trace_clientid);
 }
 
 static enum shared_strategy strategy_of(enum config_shared_strategy strategy)

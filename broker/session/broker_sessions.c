@@ -107,8 +107,10 @@ static bool look_through_run(struct worker *me, struct task *task)
 			free(walk);
 			return false;
 		}
-		if (endpoint->ops == &session_endpoint_ops)
-			(void)rights_refresh(me, session);
+		if (endpoint->ops != &session_endpoint_ops)
+			continue;
+		trace_set(me, session);
+		(void)rights_refresh(me, session);
 	}
 	return true;
 }

@@ -122,9 +122,11 @@ static bool queue_make_room(struct worker *me, struct session *session, size_t b
 	return !queue_is_full(me, session, bytes);
 }
 
-static void refuse_delivery(struct worker *me, const struct delivery *delivery, enum counter cause)
+static void refuse_delivery(struct worker *me, const struct session *session,
+			    const struct delivery *delivery, enum counter cause)
 {
 	counter_add(me->counters, cause, 1);
+	trace_message(session, "dropped", message_topic(delivery->message), delivery->qos);
 	if (delivery->ticket)
 		shared_ticket_finish(me, delivery->ticket, SHARED_DROPPED);
 }
@@ -136,17 +138,17 @@ static void enqueue(struct worker *me, struct session *session, const struct del
 	struct outgoing out;
 
 	if (memory_is_over_limit()) {
-		refuse_delivery(me, delivery, COUNTER_DROPPED_MEMORY);
+		refuse_delivery(me, session, delivery, COUNTER_DROPPED_MEMORY);
 		return;
 	}
 	if (!queue_make_room(me, session, bytes, cause)) {
-		refuse_delivery(me, delivery, cause);
+		refuse_delivery(me, session, delivery, cause);
 		return;
 	}
 	if (!session->queue)
 		session->queue = calloc(1, sizeof *session->queue);
 	if (!session->queue || outgoing_init(me, &out, delivery) != ERR_NONE) {
-		refuse_delivery(me, delivery, COUNTER_DROPPED_MEMORY);
+		refuse_delivery(me, session, delivery, COUNTER_DROPPED_MEMORY);
 		return;
 	}
 	if (queue_push_take(session->queue, &out) != ERR_NONE) {
@@ -154,6 +156,7 @@ static void enqueue(struct worker *me, struct session *session, const struct del
 		return;
 	}
 	count_queued(me, &out);
+	trace_message(session, "queued", message_topic(out.message), out.qos);
 }
 
 /* QoS 1 and 2: the window. */
@@ -224,7 +227,7 @@ static void deliver_qos12(struct worker *me, struct session *session,
 		return;
 	}
 	if (outgoing_init(me, &out, delivery) != ERR_NONE) {
-		refuse_delivery(me, delivery, COUNTER_DROPPED_MEMORY);
+		refuse_delivery(me, session, delivery, COUNTER_DROPPED_MEMORY);
 		return;
 	}
 	(void)session_send_new_take(me, session, &out);
@@ -283,9 +286,10 @@ void session_deliver(struct worker *me, struct endpoint *endpoint, const struct 
 		return;
 	}
 	if (!may_read(me, session, delivery)) {
-		refuse_delivery(me, delivery, COUNTER_DROPPED_NOT_AUTHORIZED);
+		refuse_delivery(me, session, delivery, COUNTER_DROPPED_NOT_AUTHORIZED);
 		return;
 	}
+	trace_message(session, "delivered", message_topic(delivery->message), delivery->qos);
 	if (delivery->qos == 0)
 		deliver_qos0(me, session, delivery);
 	else

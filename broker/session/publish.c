@@ -288,6 +288,7 @@ static bool refuse_publication(struct client *client, const struct publish_packe
 			       uint8_t reason_code, enum counter counter)
 {
 	counter_add(client->conn.worker->counters, counter, 1);
+	trace_message(client->session, "refused a publication to", packet->topic, packet->qos);
 	if (packet->qos == 0)
 		return true;
 	client->received++;
@@ -320,6 +321,10 @@ static bool finish_routed(struct client *client, const struct publish_packet *pa
 {
 	uint8_t code = publication->is_matched ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS;
 
+	trace_message(client->session,
+		      publication->is_matched ? "routed a publication to"
+					      : "found no subscriber for a publication to",
+		      packet->topic, packet->qos);
 	if (publication->is_spreading)
 		client_park(client, PARK_FANOUT);
 	if (packet->qos == 0)

@@ -135,6 +135,7 @@ enum sent send_publish(struct worker *me, struct session *session, const struct 
 		return SENT_NO_CLIENT;
 	connection_wrote(&client->conn, publish_encode(room, &encoding));
 	count_sent(me, out->message);
+	trace_message(session, "sent", message_topic(out->message), out->qos);
 	return SENT_YES;
 }
 
@@ -182,6 +183,7 @@ static void send_shared(struct worker *me, struct client *client, const struct d
 	memcpy(room, shared->bytes, shared->len);
 	connection_wrote(&client->conn, shared->len);
 	count_sent(me, delivery->message);
+	trace_message(client->session, "sent", message_topic(delivery->message), 0);
 }
 
 /* The only receiver: straight into its output, without the copy that others would share. */
@@ -202,6 +204,7 @@ static void send_plain(struct worker *me, struct client *client, const struct de
 		return;
 	connection_wrote(&client->conn, publish_encode(room, &encoding));
 	count_sent(me, delivery->message);
+	trace_message(client->session, "sent", message_topic(delivery->message), 0);
 }
 
 void send_qos0(struct worker *me, struct session *session, const struct delivery *delivery)

@@ -231,6 +231,7 @@ enum err session_open(struct worker *me, struct client *client, struct registrat
 	session->version = client->version;
 	session->client = client;
 	client->session = session;
+	trace_set(me, session);
 	counter_sub(me->counters, COUNTER_SESSIONS_OFFLINE, 1);
 	session_window_restart(session);
 	return ERR_NONE;

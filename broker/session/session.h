@@ -217,6 +217,20 @@ void feeds_wake(struct worker *me, struct session *session);
 /* Those of one subscription, or all (NULL). */
 void feeds_cancel(struct session *session, const struct session_subscription *subscription);
 
+/*
+ * trace.c: what becomes of the messages of a session that is traced (trace_clientid). Each stage of
+ * the road calls trace_message(), which costs one look at a flag for all others.
+ */
+void trace_set(struct worker *me, struct session *session);
+void trace_write(const struct session *session, const char *stage, struct slice topic, uint8_t qos);
+
+static inline void trace_message(const struct session *session, const char *stage,
+				 struct slice topic, uint8_t qos)
+{
+	if (__builtin_expect(session->flags & SESSION_TRACED, 0))
+		trace_write(session, stage, topic, qos);
+}
+
 /* will.c */
 void will_publish(struct worker *me, struct session *session);
 void will_free(struct worker *me, struct will **will);

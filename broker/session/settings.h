@@ -56,6 +56,7 @@ struct session_settings {
 	bool check_retain_source;
 	uint32_t retain_expiry_s; /* 0: never */
 	bool connection_messages;
+	struct slice trace_clientid; /* whose messages are traced; empty: nobody's */
 
 	struct route_settings route;
 	struct shared_settings shared;

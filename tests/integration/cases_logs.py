@@ -198,3 +198,18 @@ def sys_read_only(_t):
                        reason=frozenset({0, 0x10, 0x87}))
         watcher.expect_alive()
         equal(sys_value(broker.port, "$SYS/broker/version"), version)
+
+
+@case("trace_clientid shows each stage of one client's messages, and of nobody else's")
+def trace(_t):
+    nightjar_only()
+    with running("trace_clientid watched\n") as broker:
+        watched, other = _client(broker, "watched"), _client(broker, "other")
+        watched.subscribe(("t/+", 1))
+        other.publish("t/1", b"to it", qos=1)
+        watched.receive("t/1", b"to it", qos=1)
+        watched.publish("elsewhere", b"from it", qos=1, reason=frozenset({0, 0x10}))
+        for stage in ("delivered 't/1'", "sent 't/1'", "found no subscriber.*'elsewhere'"):
+            broker.wait_log(f"Trace: {stage}.*client=watched")
+        assert "client=other" not in "".join(
+            line for line in broker.log().splitlines() if "Trace:" in line)
