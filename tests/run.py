@@ -15,14 +15,18 @@ The last line is the sum: "N passed, N failed", then ", N skipped" if there are 
 ran nothing, was killed, or ended badly without a failed test counts as one failure.
 """
 import argparse
+import atexit
 import collections
 import concurrent.futures
+import functools
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -30,10 +34,21 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$")
 EXECUTIONS = re.compile(r"stat::number_of_executed_units:\s*(\d+)|^Done (\d+) runs", re.MULTILINE)
 SUITE_DEADLINE_S = 40 * 60
-SUPPRESSIONS = ROOT / "tests" / "sanitizers"
 
 Counts = collections.namedtuple("Counts", "passed failed skipped")
 NOTHING = Counts(0, 0, 0)
+
+
+@functools.lru_cache
+def readable_suppressions():
+    """A copy that a broker which has become another user can read, wherever the checkout lies."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="nightjar-suppressions-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    for path in (ROOT / "tests" / "sanitizers").glob("*.supp"):
+        shutil.copyfile(path, folder / path.name)
+        (folder / path.name).chmod(0o644)
+    return folder
 
 
 def add(one, other):
@@ -67,10 +82,11 @@ class Job:
         env["PYTHONUNBUFFERED"] = "1"
         if self.workers:
             env["NIGHTJAR_WORKERS"] = self.workers
+        suppressions = readable_suppressions()
         env["ASAN_OPTIONS"] = "abort_on_error=1:detect_leaks=1:detect_stack_use_after_return=1"
-        env["LSAN_OPTIONS"] = f"suppressions={SUPPRESSIONS / 'lsan.supp'}:print_suppressions=0"
+        env["LSAN_OPTIONS"] = f"suppressions={suppressions / 'lsan.supp'}:print_suppressions=0"
         env["UBSAN_OPTIONS"] = "print_stacktrace=1"
-        env["TSAN_OPTIONS"] = (f"suppressions={SUPPRESSIONS / 'tsan.supp'}:halt_on_error=1"
+        env["TSAN_OPTIONS"] = (f"suppressions={suppressions / 'tsan.supp'}:halt_on_error=1"
                                ":second_deadlock_stack=1")
         return env
 
