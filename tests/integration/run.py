@@ -21,6 +21,7 @@ from harness import runner      # noqa: E402
 import cases_load               # noqa: E402,F401
 import cases_idle               # noqa: E402,F401
 import cases_limits             # noqa: E402,F401
+import cases_options            # noqa: E402,F401
 import cases_clients            # noqa: E402,F401
 import cases_libraries          # noqa: E402,F401
 import cases_signals            # noqa: E402,F401
