@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * flow_scenarios.c - the scenarios that are one flow of messages: who publishes where, and who
+ * listens.
+ */
+#include <stdio.h>
+
+#include "flow.h"
+#include "scenario.h"
+
+static void numbered_topic(const struct options *options, uint32_t number, char *out)
+{
+	snprintf(out, FLOW_TOPIC_MAX, "%s/%u", options->prefix, number);
+}
+
+static void shared_topic(const struct options *options, uint32_t number, char *out)
+{
+	(void)number;
+	snprintf(out, FLOW_TOPIC_MAX, "%s/all", options->prefix);
+}
+
+static void everything_filter(const struct options *options, uint32_t number, char *out)
+{
+	(void)options;
+	(void)number;
+	snprintf(out, FLOW_TOPIC_MAX, "#");
+}
+
+static void deep_topic(const struct options *options, uint32_t number, char *out)
+{
+	snprintf(out, FLOW_TOPIC_MAX, "%s/site/%u/sensor/temperature", options->prefix, number);
+}
+
+static void wildcard_filter(const struct options *options, uint32_t number, char *out)
+{
+	snprintf(out, FLOW_TOPIC_MAX, "%s/+/%u/#", options->prefix, number);
+}
+
+static void device_topic(const struct options *options, uint32_t number, char *out)
+{
+	(void)number;
+	snprintf(out, FLOW_TOPIC_MAX, "%s/device/00000000/cmd", options->prefix);
+}
+
+/* Of twenty, sixteen are exact, three have a '+' (in two places) and one has a '#'. */
+static void device_filter(const struct options *options, uint32_t number, char *out)
+{
+	static const char *const shapes[20] = {
+		[16] = "%s/device/%08u/+",
+		[17] = "%s/+/%08u/cmd",
+		[18] = "%s/+/%08u/cmd",
+		[19] = "%s/device/%08u/#",
+	};
+
+	if (number % 20 < 16)
+		snprintf(out, FLOW_TOPIC_MAX, "%s/device/%08u/cmd", options->prefix, number);
+	else
+		/* NOLINTNEXTLINE(clang-diagnostic-format-nonliteral): one of the four above */
+		snprintf(out, FLOW_TOPIC_MAX, shapes[number % 20], options->prefix, number);
+}
+
+void run_one_to_one(const struct options *options, struct report *report)
+{
+	struct flow_plan plan = {
+		.publishers = options->publishers,
+		.subscribers = options->publishers,
+		.filters = options->publishers,
+		.receivers = 1,
+		.topic = numbered_topic,
+		.filter = numbered_topic,
+		.paired = true,
+	};
+
+	flow_run(options, report, &plan, "deliver");
+}
+
+void run_wildcard(const struct options *options, struct report *report)
+{
+	struct flow_plan plan = {
+		.publishers = options->publishers,
+		.subscribers = options->publishers,
+		.filters = options->publishers,
+		.receivers = 1,
+		.topic = deep_topic,
+		.filter = wildcard_filter,
+		.paired = true,
+	};
+
+	flow_run(options, report, &plan, "deliver");
+}
+
+void run_fan_out(const struct options *options, struct report *report)
+{
+	struct flow_plan plan = {
+		.publishers = options->publishers,
+		.subscribers = options->subscribers,
+		.filters = options->subscribers,
+		.receivers = (uint16_t)options->subscribers,
+		.topic = shared_topic,
+		.filter = shared_topic,
+	};
+
+	flow_run(options, report, &plan, "deliver");
+}
+
+void run_fan_in(const struct options *options, struct report *report)
+{
+	struct flow_plan plan = {
+		.publishers = options->publishers,
+		.subscribers = options->subscribers,
+		.filters = options->subscribers,
+		.receivers = (uint16_t)options->subscribers,
+		.topic = numbered_topic,
+		.filter = everything_filter,
+	};
+
+	flow_run(options, report, &plan, "deliver");
+}
+
+void run_match(const struct options *options, struct report *report)
+{
+	struct flow_plan plan = {
+		.publishers = options->publishers,
+		.subscribers = options->subscribers,
+		.filters = options->count,
+		.receivers = 1,
+		.topic = device_topic,
+		.filter = device_filter,
+		.varied = true,
+	};
+
+	flow_run(options, report, &plan, "publish");
+}

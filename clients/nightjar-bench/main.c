@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nightjar-bench - measures an MQTT broker, and checks what it measures.
+ *
+ *      options -> scenario -> engine (clients on epoll) -> report (table, JSON)
+ *                    \-> flow: messages from publishers to subscribers
+ *      relay: the other end, the least that a broker could do
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "fail.h"
+#include "options.h"
+#include "relay.h"
+#include "report.h"
+#include "scenario.h"
+
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static void run_on_processor(int processor)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)processor, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		fail("cannot run on processor %d: %s", processor, strerror(errno));
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	struct report report = {.options = &options};
+
+	raise_descriptor_limit();
+	signal(SIGPIPE, SIG_IGN);
+	if (argc > 1 && strcmp(argv[1], "relay") == 0)
+		return relay_main(argc - 1, argv + 1);
+	options_parse(&options, argc, argv);
+	if (options.processor >= 0)
+		run_on_processor(options.processor);
+	/* Otherwise the kernel may end each wait for the next due message 50 us late. */
+	prctl(PR_SET_TIMERSLACK, 1000ul, 0, 0, 0);
+	options.scenario->run(&options, &report);
+	if (options.json)
+		report_json(&report);
+	if (!options.json || options.json_path)
+		report_print(&report);
+	return report_passed(&report) ? EXIT_DONE : EXIT_FAILED;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fail.h"
+#include "probe.h"
+
+/* A thread may end between the listing and the reading; its time is then lost, as in the kernel's
+ * own sums over living threads. */
+static uint64_t thread_cpu_ns(pid_t pid, const char *thread)
+{
+	uint64_t run_ns = 0;
+	char path[320];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", (int)pid, thread);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%" SCNu64, &run_ns) != 1)
+		run_ns = 0;
+	fclose(file);
+	return run_ns;
+}
+
+uint64_t probe_cpu_ns(pid_t pid)
+{
+	uint64_t sum_ns = 0;
+	struct dirent *entry;
+	char path[64];
+	DIR *threads;
+
+	if (!pid)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	threads = opendir(path);
+	if (!threads)
+		fail("process %d, given with --broker-pid, is not there", (int)pid);
+	while ((entry = readdir(threads)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			sum_ns += thread_cpu_ns(pid, entry->d_name);
+	closedir(threads);
+	return sum_ns;
+}
+
+uint64_t probe_memory_bytes(pid_t pid)
+{
+	uint64_t pages = 0;
+	char path[64];
+	FILE *file;
+
+	if (!pid)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%*u %" SCNu64, &pages) != 1)
+		fail("process %d, given with --broker-pid, is not there", (int)pid);
+	fclose(file);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t probe_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}

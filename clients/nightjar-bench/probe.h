@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * probe.h - CPU time and memory of a process, this one's included.
+ *
+ * CPU time is the sum over the threads of the first field of /proc/PID/task/TID/schedstat: time on
+ * a processor in nanoseconds, in the kernel and outside of it. What else runs on the machine does
+ * not count, unlike with wall clock time.
+ */
+#ifndef NIGHTJAR_BENCH_PROBE_H
+#define NIGHTJAR_BENCH_PROBE_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Fails when the process has ended. 0 for pid 0: nobody is watched. */
+uint64_t probe_cpu_ns(pid_t pid);
+
+/* Resident memory in bytes (VmRSS). */
+uint64_t probe_memory_bytes(pid_t pid);
+
+/* Monotonic. */
+uint64_t probe_now_ns(void);
+
+#endif
