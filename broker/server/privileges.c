@@ -13,8 +13,28 @@
 
 #include "base/log.h"
 
-/* mkdir -p of the folder that the file is in. */
-static enum err make_folder_of(const char *file, struct err_detail *detail)
+static const struct passwd *find_user(const struct config *config)
+{
+	const struct passwd *found;
+
+	if (config->user)
+		return getpwnam(config->user);
+	found = getpwnam("nightjar");
+	return found ? found : getpwnam("nobody");
+}
+
+/* The log is opened again by the user after SIGHUP. */
+static void give_file(const char *path, const struct passwd *user)
+{
+	if (path && chown(path, user->pw_uid, user->pw_gid) != 0)
+		log_event(LOG_TYPE_WARNING, NULL, "Cannot give %s to the user %s: %s.", path,
+			  user->pw_name, strerror(errno));
+}
+
+/* mkdir -p of the folder that the file is in. What it makes is the user's, who has to open files
+ * there anew. */
+static enum err make_folder_of(const char *file, const struct passwd *user,
+			       struct err_detail *detail)
 {
 	char *copy = strdup(file);
 	enum err err = ERR_NONE;
@@ -29,12 +49,16 @@ static enum err make_folder_of(const char *file, struct err_detail *detail)
 		char was = *slash;
 
 		*slash = '\0';
-		if (mkdir(folder, 0750) != 0 && errno != EEXIST)
+		if (mkdir(folder, 0750) == 0) {
+			if (user)
+				give_file(folder, user);
+		} else if (errno != EEXIST) {
 			err = err_set(
 				detail, ERR_IO,
 				"Cannot make the folder %s for %s: %s. Make it, or name another "
 				"file in the configuration.",
 				folder, file, strerror(errno));
+		}
 		*slash = was;
 		if (was == '\0')
 			break;
@@ -45,12 +69,13 @@ static enum err make_folder_of(const char *file, struct err_detail *detail)
 
 enum err privileges_make_folders(const struct config *config, struct err_detail *detail)
 {
+	const struct passwd *user = geteuid() == 0 ? find_user(config) : NULL;
 	enum err err = ERR_NONE;
 
 	if (config->log_file)
-		err = make_folder_of(config->log_file, detail);
+		err = make_folder_of(config->log_file, user, detail);
 	if (err == ERR_NONE && config->pid_file)
-		err = make_folder_of(config->pid_file, detail);
+		err = make_folder_of(config->pid_file, user, detail);
 	return err;
 }
 
@@ -69,24 +94,6 @@ enum err privileges_write_pid_file(const struct config *config, struct err_detai
 		return err_set(detail, ERR_IO, "Cannot write the pid_file %s: %s.",
 			       config->pid_file, strerror(errno));
 	return ERR_NONE;
-}
-
-static const struct passwd *find_user(const struct config *config)
-{
-	const struct passwd *found;
-
-	if (config->user)
-		return getpwnam(config->user);
-	found = getpwnam("nightjar");
-	return found ? found : getpwnam("nobody");
-}
-
-/* The log is opened again by the user after SIGHUP. */
-static void give_file(const char *path, const struct passwd *user)
-{
-	if (path && chown(path, user->pw_uid, user->pw_gid) != 0)
-		log_event(LOG_TYPE_WARNING, NULL, "Cannot give %s to the user %s: %s.", path,
-			  user->pw_name, strerror(errno));
 }
 
 static void warn_unreadable(const char *what, const char *path)

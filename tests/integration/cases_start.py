@@ -317,6 +317,18 @@ def privileged_before_drop(_t):
         equal(int(pathlib.Path(broker.path("pid")).read_text(encoding="ascii")), broker.pid)
 
 
+@case("As root: a folder that it makes for the log is the user's, who opens the log there again")
+def made_folder(_t):
+    nightjar_only()
+    need_root()
+    with running("user nobody\nlog_dest file {dir}/made/here/log\nlog_type all\n") as broker:
+        _connect(broker, "c").expect_alive()
+        os.rename(broker.path("made/here/log"), broker.path("made/here/log.1"))
+        broker.reload()
+        wait_until(lambda: os.path.exists(broker.path("made/here/log")), DEADLINE_S,
+                   "the new log file")
+
+
 @case("An unknown user is a clear error")
 def unknown_user(_t):
     need_root()
