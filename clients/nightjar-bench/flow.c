@@ -194,6 +194,8 @@ static void publisher_send(struct publisher *publisher, uint64_t due_ns)
 		slot->await = first_await[qos];
 	}
 	out->length += length;
+	if (slot->missing == 0 && publisher->tail == publisher->sent) /* W2 */
+		publisher->tail++;
 	publisher->sent++;
 	flow->sent++;
 }
@@ -625,6 +627,8 @@ void flow_measure(struct flow *flow, const char *phase_name)
 	phase_end(flow->report, phase, (of_sent ? flow->sent : flow->delivered) - before);
 	flow_finish(flow);
 	report_progress_end(flow->report);
+	if (phase->count == 0)
+		fail("no message arrived within the %g s that were measured", options->seconds);
 }
 
 void flow_close(struct flow *flow)
