@@ -282,6 +282,8 @@ static void client_on_timer(struct timer *timer)
 		keep_alive_check(client);
 		return;
 	}
+	if (client->state == CLIENT_ENDING)
+		return;
 	counter_add(client->conn.worker->counters, COUNTER_REFUSED_TIMEOUT, 1);
 	client_close(client, CLOSE_CONNECT_TIMEOUT, 0, NULL);
 }

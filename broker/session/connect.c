@@ -362,6 +362,7 @@ void client_on_connect(struct client *client, const struct packet_frame *frame)
 		return;
 	}
 	client->version = (uint8_t)packet.version;
+	client->maximum_packet_size = packet.maximum_packet_size; /* holds for AUTH already */
 	client->pending = pending_connect_make(frame);
 	if (!client->pending) {
 		client_refuse(client, RC_SERVER_UNAVAILABLE, "no memory");
@@ -564,7 +565,6 @@ static void client_go_online(struct client *client, bool session_present)
 	const struct connect_packet *packet = &client->pending->packet;
 
 	client->receive_maximum = packet->receive_maximum;
-	client->maximum_packet_size = packet->maximum_packet_size;
 	client->topic_alias_maximum = packet->topic_alias_maximum;
 	if (packet->request_problem_information)
 		client->flags |= CLIENT_PROBLEM_INFORMATION;
