@@ -7,6 +7,8 @@
 #include "base/memory.h"
 
 #define QUEUE_CAP_FIRST 8u
+/* A queue that was once longer gives its memory back when it is empty. */
+#define QUEUE_CAP_KEPT 64u
 #define WINDOW_CAP_FIRST 8u
 #define PACKET_IDS 65535u
 
@@ -99,6 +101,12 @@ static void queue_uncount(struct queue *queue, const struct outgoing *out)
 	queue->bytes -= outgoing_bytes(out->message);
 	if (out->qos == 0)
 		queue->qos0_count--;
+	if (queue->count == 0 && queue->cap > QUEUE_CAP_KEPT) {
+		memory_uncharge(MEMORY_QUEUE, queue->cap * sizeof *queue->items);
+		free(queue->items);
+		queue->items = NULL;
+		queue->head = queue->cap = 0;
+	}
 }
 
 struct outgoing queue_pop(struct queue *queue)

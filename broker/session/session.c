@@ -294,6 +294,11 @@ void session_detach(struct worker *me, struct session *session, bool publish_wil
 	}
 	session_return_tickets(me, session);
 	session_members_online(me, session, false);
+	/* What is offline may be so for long: it keeps what it needs. */
+	if (session->window && session->window->count == 0)
+		window_free(&session->window);
+	if (session->queue && session->queue->count == 0)
+		queue_free(&session->queue);
 	session->expiry_due_ms = expiry_due(me, session);
 	if (session->will && session->will->delay_s == 0)
 		will_publish(me, session);

@@ -139,6 +139,18 @@ static void the_queue_gives_back_in_order_while_it_wraps_and_grows(void **unused
 	assert_int_equal(out, in);
 }
 
+static void a_queue_that_was_long_and_is_empty_holds_no_memory(void **unused)
+{
+	(void)unused;
+	for (uint32_t n = 0; n < 1000; n++)
+		push(n, 1);
+	for (uint32_t n = 0; n < 1000; n++)
+		assert_int_equal(finish_item(queue_pop(queue)), n);
+	assert_int_equal(memory_used(MEMORY_QUEUE), 0);
+	push(1, 1);
+	assert_int_equal(number_of(queue_head(queue)), 1);
+}
+
 static void the_queue_counts_bytes_and_qos_0(void **unused)
 {
 	(void)unused;
@@ -361,6 +373,7 @@ int main(void)
 		CASE(identifiers_are_copied),
 		CASE(an_empty_queue_has_no_head),
 		CASE(the_queue_gives_back_in_order_while_it_wraps_and_grows),
+		CASE(a_queue_that_was_long_and_is_empty_holds_no_memory),
 		CASE(the_queue_counts_bytes_and_qos_0),
 		CASE(removal_in_the_middle_keeps_the_order_of_the_others),
 		CASE(an_empty_window_finds_nothing),
