@@ -259,6 +259,12 @@ class Broker:
             self.proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                          stderr=log, env=env, cwd=self.dir)
 
+    def _listening_ports(self):
+        """All that a client of the case may connect to at once; they open one after the other."""
+        text = self._all_text()
+        return [self.port] + [number for name, number in self.ports.items()
+                              if name != "port" and f"listener {{{name}}} 127.0.0.1" in text]
+
     def _wait_listening(self):
         end = time.monotonic() + START_DEADLINE_S
         while True:
@@ -266,7 +272,8 @@ class Broker:
                 raise BrokerError(f"broker ended with {self.proc.returncode} at its start\n"
                                   + self.log_tail())
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                for port in self._listening_ports():
+                    socket.create_connection(("127.0.0.1", port), 1).close()
                 return
             except OSError:
                 pass
