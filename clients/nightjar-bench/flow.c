@@ -578,6 +578,24 @@ static void flow_choose_window(struct flow *flow)
 	flow->mask = slots - 1;
 }
 
+/* Many subscriptions are worth a row of their own: what one costs, and what it weighs. */
+static void flow_subscribe(struct flow *flow)
+{
+	const struct flow_plan *plan = flow->plan;
+	struct phase *phase = NULL;
+
+	if (plan->varied) {
+		phase = report_add(flow->report, "subscribe", "subscription");
+		phase->memory_items = plan->filters;
+		phase_begin(flow->report, phase);
+	}
+	for (uint32_t i = 0; i < plan->subscribers; i++)
+		subscriber_subscribe(&flow->subscribers[i]);
+	engine_run_until(flow->engine, &flow->answers, plan->filters, "subscriptions granted");
+	if (phase)
+		phase_end(flow->report, phase, plan->filters);
+}
+
 void flow_open(struct flow *flow, const struct flow_plan *plan, struct engine *engine,
 	       struct report *report)
 {
@@ -598,9 +616,7 @@ void flow_open(struct flow *flow, const struct flow_plan *plan, struct engine *e
 	for (uint32_t i = 0; i < plan->subscribers; i++)
 		subscriber_init(flow, i);
 	engine_run_until(engine, &engine->ready_count, plan->subscribers, "subscribers connected");
-	for (uint32_t i = 0; i < plan->subscribers; i++)
-		subscriber_subscribe(&flow->subscribers[i]);
-	engine_run_until(engine, &flow->answers, plan->filters, "subscriptions granted");
+	flow_subscribe(flow);
 	flow_choose_window(flow);
 	for (uint32_t i = 0; i < plan->publishers; i++)
 		publisher_init(flow, i);

@@ -4,13 +4,17 @@
  * listens.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "flow.h"
 #include "scenario.h"
 
 static void numbered_topic(const struct options *options, uint32_t number, char *out)
 {
-	snprintf(out, FLOW_TOPIC_MAX, "%s/%u", options->prefix, number);
+	int length = snprintf(out, FLOW_TOPIC_MAX, "%s/%u", options->prefix, number);
+
+	for (uint32_t level = 2; level < options->levels; level++, length += 2)
+		memcpy(out + length, "/x", 3);
 }
 
 static void shared_topic(const struct options *options, uint32_t number, char *out)

@@ -29,6 +29,7 @@ static const char options_text[] =
 	"                          latencies then count from when a message was due\n"
 	"  -c, --concurrency N     handshakes under way at once\n"
 	"      --match-percent N   match: of 100 messages, how many have a receiver (default 1)\n"
+	"      --levels N          one-to-one: of the topics, default 2\n"
 	"  -s, --seconds S         how long to measure, default 5\n"
 	"      --warm-up S         time before, default 1\n"
 	"  -u, --username NAME, --password TEXT\n"
@@ -45,6 +46,7 @@ static const char options_text[] =
 enum long_only {
 	OPTION_BASE = 256,
 	OPTION_MATCH_PERCENT,
+	OPTION_LEVELS,
 	OPTION_WARM_UP,
 	OPTION_PASSWORD,
 	OPTION_KEEP_ALIVE,
@@ -68,6 +70,7 @@ static const struct option names[] = {
 	{"rate", required_argument, NULL, 'r'},
 	{"concurrency", required_argument, NULL, 'c'},
 	{"match-percent", required_argument, NULL, OPTION_MATCH_PERCENT},
+	{"levels", required_argument, NULL, OPTION_LEVELS},
 	{"seconds", required_argument, NULL, 's'},
 	{"warm-up", required_argument, NULL, OPTION_WARM_UP},
 	{"username", required_argument, NULL, 'u'},
@@ -173,6 +176,7 @@ static void take_load_option(struct options *options, int letter)
 	case OPTION_MATCH_PERCENT:
 		options->match_percent = parse_count("--match-percent", optarg, 1, 100);
 		break;
+	case OPTION_LEVELS: options->levels = parse_count("--levels", optarg, 2, 60); break;
 	case 's': options->seconds = parse_number("--seconds", optarg, 0.01, 86400); break;
 	case OPTION_WARM_UP: options->warm_up_s = parse_number("--warm-up", optarg, 0, 3600); break;
 	default: usage_error("an option is missing or unknown; see above", NULL);
@@ -221,6 +225,13 @@ static void put_defaults(struct options *options, const struct scenario *scenari
 {
 	const struct options *defaults = &scenario->defaults;
 
+	if (scenario->paired && options->publishers && options->subscribers &&
+	    options->publishers != options->subscribers)
+		usage_error("there are as many subscribers as publishers in", scenario->name);
+	if (scenario->paired && options->publishers)
+		options->subscribers = options->publishers;
+	else if (scenario->paired)
+		options->publishers = options->subscribers;
 	put_default(&options->publishers, defaults->publishers, "--publishers", scenario);
 	put_default(&options->subscribers, defaults->subscribers, "--subscribers", scenario);
 	put_default(&options->count, defaults->count, "--count", scenario);
@@ -229,6 +240,7 @@ static void put_defaults(struct options *options, const struct scenario *scenari
 	put_default(&options->window, defaults->window, "--window", scenario);
 	put_default(&options->concurrency, defaults->concurrency, "--concurrency", scenario);
 	put_default(&options->match_percent, defaults->match_percent, "--match-percent", scenario);
+	put_default(&options->levels, defaults->levels, "--levels", scenario);
 	if (options->qos < 0)
 		options->qos = defaults->qos;
 }

@@ -34,6 +34,7 @@ struct options {
 	uint32_t concurrency; /* handshakes under way at once */
 	uint32_t payload_bytes;
 	uint32_t match_percent;
+	uint32_t levels; /* of a topic */
 	int qos;
 	double rate; /* messages a second over all publishers; 0: as fast as the window lets */
 	double seconds;

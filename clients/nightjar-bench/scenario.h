@@ -14,6 +14,7 @@ struct scenario {
 	void (*run)(const struct options *options, struct report *report);
 	struct options defaults; /* what is 0 here has no meaning for the scenario, or is 0 */
 	const char *counted;	 /* what --count counts, in the plural */
+	bool paired;		 /* as many subscribers as publishers */
 };
 
 extern const struct scenario scenarios[];

@@ -1,94 +1,191 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The broker's CPU time per delivered message, beside mosquitto's, on this machine in this run.
+"""Nightjar, the least that a broker could do, and mosquitto, measured in turn on this machine.
 
-    tests/bench/run.py [--rounds 5] [--seconds 4] [-- relay_bench's own options]
+    tests/bench/run.py [--quick] [--only RUN,...] [--rounds N] [--beside NAME=PROGRAM]
 
-50 publishers to 50 subscribers, 64 bytes, QoS 0, MQTT 3.1.1. Both brokers get their turns one
-after the other (A B A B ...), so that a machine that slows down slows both; the medians count.
-Nightjar runs with one worker unless --workers says otherwise, as mosquitto has one thread.
+Every round starts each program anew on processor 0, with the load from processor 1, one program
+after the other (A B C A B C ...), so that a machine that slows down slows all; medians count.
+Without --quick, --only and --beside it writes docs/benchmarks.md and its plots. The figures are
+kept in build/bench/results.json; --render makes the page from them again.
 
-Environment: NIGHTJAR_BIN, NIGHTJAR_MOSQUITTO (folder with mosquitto's unpacked package).
+Environment: NIGHTJAR_BIN, NIGHTJAR_BENCH, NIGHTJAR_MOSQUITTO (folder of the unpacked package).
 """
 import argparse
+import json
 import os
-import re
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path.insert(0, HERE)
 
-from harness.broker import Broker, ROOT, default_bin      # noqa: E402
+import brokers       # noqa: E402
+import machine       # noqa: E402
+import page          # noqa: E402
+import rows          # noqa: E402
 
-RESULT = re.compile(r"([0-9.]+) us/message, (\d+) messages/s")
-
-
-def mosquitto_bin():
-    folder = os.environ.get("NIGHTJAR_MOSQUITTO") or os.path.join(ROOT, "build", "mosquitto")
-    return os.path.join(folder, "usr", "sbin", "mosquitto")
-
-
-def bench_program():
-    build = os.path.dirname(os.path.dirname(os.path.realpath(default_bin())))
-    candidates = [os.path.join(build, "tests", "bench", "relay_bench"),
-                  os.path.join(ROOT, "build", "release", "tests", "bench", "relay_bench")]
-    for path in candidates:
-        if os.path.exists(path):
-            return path
-    sys.exit(f"no relay_bench at {' or '.join(candidates)}; ./dev bench builds it")
+RESULTS = os.path.join(brokers.ROOT, "build", "bench", "results.json")
+TIMED = {"one-to-one", "fan-out", "fan-in", "wildcard", "match"}
+RUN_DEADLINE_S = 300
 
 
-def measure(program, binary, workers, options):
-    """(us per message, messages a second) of one run against a fresh broker."""
-    with Broker("log_dest none\n", binary=binary, workers=workers) as broker:
-        command = [program, "--port", str(broker.port), "--pid", str(broker.pid),
-                   "--seconds", str(options.seconds)] + options.rest
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        match = RESULT.search(done.stdout)
-        if done.returncode != 0 or not match:
-            sys.exit(f"{binary}: relay_bench failed: {done.stderr.strip()}")
-        return float(match.group(1)), int(match.group(2))
+class Bench:
+    """One call's settings, and what was measured so far: results[run][broker] = [report, ...]."""
+
+    def __init__(self, options, programs):
+        self.options = options
+        self.programs = programs
+        self.results = {}
+        self.failures = []
+
+    def seconds(self, arguments):
+        if arguments[0] not in TIMED:
+            return []
+        return ["--seconds", str(self.options.seconds), "--warm-up",
+                str(min(1.0, self.options.seconds / 4))]
+
+    def measure(self, key, name, arguments):
+        """One run against one fresh broker; the report goes into the results."""
+        with tempfile.NamedTemporaryFile(suffix=".json") as out, \
+                brokers.start(name, self.programs[name], 0, self.options.workers) as broker:
+            command = brokers.pinned(1) + [brokers.bench_bin(), *arguments,
+                                           *self.seconds(arguments), "--quiet",
+                                           f"--json={out.name}", "--broker-pid", str(broker.pid),
+                                           f"127.0.0.1:{broker.port}"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False,
+                                  timeout=RUN_DEADLINE_S)
+            report = json.load(out) if os.path.getsize(out.name) else None
+        if done.returncode != 0 or report is None:
+            self.failures.append(f"{key}, {name}: {done.stderr.strip() or done.stdout.strip()}")
+            print(f"# {key:14} {name:10} FAILED {done.stderr.strip()}", flush=True)
+            return
+        self.results.setdefault(key, {}).setdefault(name, []).append(report)
+        for phase in report["phases"]:
+            print(f"# {key:14} {name:10} {phase['name']:10} "
+                  f"{phase['broker_cpu_us_each']:9.4f} us  {phase['per_second']:12,.0f}/s  "
+                  f"own {phase['own_cpu_us_each']:8.4f} us", flush=True)
+
+    def names(self, wanted):
+        """The brokers of a run; programs given with --beside take part in all that nightjar does."""
+        return [name for name in self.programs
+                if name in wanted or (name not in rows.EVERYBODY and "nightjar" in wanted)]
+
+    def rounds(self, key, arguments, wanted, count=None):
+        for _ in range(count or self.options.rounds):
+            for name in self.names(wanted):
+                self.measure(key, name, arguments)
+
+    def figure(self, key, name, phase, field):
+        """The median over all rounds; None when there is none."""
+        found = [entry[field] for report in self.results.get(key, {}).get(name, ())
+                 for entry in report["phases"] if entry["name"] == phase and field in entry]
+        return statistics.median(found) if found else None
+
+    def latency(self):
+        """At half of the rate that the broker reached; the relay at Nightjar's."""
+        for name, of in (("nightjar", "nightjar"), ("relay", "nightjar"),
+                         ("mosquitto", "mosquitto")):
+            full = self.figure("one-to-one", of, "deliver", "per_second")
+            if full and name in self.programs:
+                yield name, ["one-to-one", "--rate", str(int(full / 2))]
+
+    def run_all(self):
+        chosen = [run for run in rows.RUNS
+                  if not self.options.only or run.key in self.options.only]
+        for run in chosen:
+            arguments = run.arguments(self.options.quick)
+            if arguments != ["-"]:
+                self.rounds(run.key, arguments, run.brokers)
+        if not self.options.only or "latency" in self.options.only:
+            for _ in range(self.options.rounds):
+                for name, arguments in self.latency():
+                    self.measure("latency", name, arguments)
+        for growth in rows.GROWTHS:
+            if (not self.options.quick and not self.options.only) or (
+                    self.options.only and "growth-" + growth.key in self.options.only):
+                for point in growth.points:
+                    arguments = growth.command.format(point, half=point // 2).split()
+                    self.rounds(f"growth-{growth.key}-{point}", arguments, growth.brokers,
+                                min(3, self.options.rounds))
 
 
-def show(name, runs):
-    costs = [cost for cost, _ in runs]
-    rate = statistics.median(rate for _, rate in runs)
-    print(f"{name:10} {statistics.median(costs):8.4f} us of CPU per message  "
-          f"({min(costs):.4f} to {max(costs):.4f}), {rate:9.0f} messages/s")
-    return statistics.median(costs)
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--quick", action="store_true", help="one short round, in minutes")
+    parser.add_argument("--only", help="runs, such as one-to-one,qos1 or growth-payload")
+    parser.add_argument("--rounds", type=int, help="default 5, with --quick 1")
+    parser.add_argument("--seconds", type=float, help="of each timed run; default 2, quick 0.5")
+    parser.add_argument("--workers", default="1", help="worker_threads of nightjar (default 1)")
+    parser.add_argument("--brokers", help="of nightjar,relay,mosquitto (default all)")
+    parser.add_argument("--beside", action="append", default=[], metavar="NAME=PROGRAM",
+                        help="another nightjar, for example the one before a change")
+    parser.add_argument("--render", action="store_true", help="only write the page again")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.seconds = options.seconds or (0.5 if options.quick else 2)
+    options.only = options.only.split(",") if options.only else None
+    known = {run.key for run in rows.RUNS} | {"growth-" + g.key for g in rows.GROWTHS}
+    unknown = set(options.only or ()) - known - {"latency"}
+    if unknown:
+        parser.error(f"there is no run {', '.join(sorted(unknown))}; there are "
+                     f"{', '.join(sorted(known))} and latency")
+    return options
+
+
+def choose_programs(options):
+    programs = {"nightjar": brokers.default_bin(), "relay": brokers.bench_bin(),
+                "mosquitto": brokers.mosquitto_bin()}
+    for pair in options.beside:
+        name, _, path = pair.partition("=")
+        programs[name] = path
+    if options.brokers:
+        wanted = options.brokers.split(",") + [pair.split("=")[0] for pair in options.beside]
+        programs = {name: path for name, path in programs.items() if name in wanted}
+    for name, path in programs.items():
+        if not os.path.exists(path):
+            sys.exit(f"no {name} at {path!r}; ./dev bench builds it")
+    return programs
+
+
+def print_growths(bench):
+    for growth in rows.GROWTHS:
+        for point in growth.points:
+            key = f"growth-{growth.key}-{point}"
+            if key in bench.results:
+                shown = "  ".join(
+                    f"{name} {bench.figure(key, name, growth.phase, 'broker_cpu_us_each'):.4f}"
+                    for name in bench.results[key])
+                print(f"{growth.key} {point}: {shown}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--workers", default="1", help="worker_threads of nightjar (default 1)")
-    parser.add_argument("--program", help="relay_bench, if not beside the broker's build")
-    parser.add_argument("--only", action="store_true", help="nightjar alone")
-    parser.add_argument("rest", nargs="*", help="options for relay_bench, after --")
-    options = parser.parse_args()
-
-    brokers = {"nightjar": default_bin()}
-    if not options.only:
-        brokers["mosquitto"] = mosquitto_bin()
-    for name, binary in brokers.items():
-        if not os.path.exists(binary):
-            sys.exit(f"no {name} at {binary}")
-    program = options.program or bench_program()
-    runs = {name: [] for name in brokers}
-    for turn in range(options.rounds):
-        for name, binary in brokers.items():
-            runs[name].append(measure(program, binary, options.workers, options))
-            cost, rate = runs[name][-1]
-            print(f"# round {turn + 1}: {name:10} {cost:8.4f} us/message {rate:9d} messages/s",
-                  flush=True)
-    medians = {name: show(name, results) for name, results in runs.items()}
-    if len(medians) == 2:
-        print(f"mosquitto pays {medians['mosquitto'] / medians['nightjar']:.1f} times as much "
-              "per message as nightjar")
-    return 0
+    options = parse()
+    resource.setrlimit(resource.RLIMIT_NOFILE,
+                       (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    if options.render:
+        with open(RESULTS, encoding="utf-8") as saved:
+            page.write(json.load(saved))
+        return 0
+    bench = Bench(options, choose_programs(options))
+    bench.run_all()
+    data = {"machine": machine.describe(brokers.mosquitto_bin()), "rounds": options.rounds,
+            "seconds": options.seconds, "workers": options.workers, "results": bench.results}
+    print()
+    print(page.tables(data, list(bench.programs)))
+    print_growths(bench)
+    if not (options.quick or options.only or options.beside or options.brokers):
+        os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
+        with open(RESULTS, "w", encoding="utf-8") as out:
+            json.dump(data, out)
+        if not bench.failures:
+            page.write(data)
+    for failure in bench.failures:
+        print(f"FAILED: {failure}")
+    return 1 if bench.failures else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/benchmarks.md, and the tables that ./dev bench prints, from the figures of a run."""
+import os
+import statistics
+
+import brokers
+import plots
+import rows
+
+FOLDER = os.path.join(brokers.ROOT, "docs")
+PERCENTILES = ("p50", "p99", "p99.9", "p99.99")
+
+
+def figures(data, run, name, phase, field):
+    """One figure a round."""
+    return [entry[field] for report in data["results"].get(run, {}).get(name, ())
+            for entry in report["phases"] if entry["name"] == phase and field in entry]
+
+
+def median(data, run, name, phase, field="broker_cpu_us_each"):
+    found = figures(data, run, name, phase, field)
+    return statistics.median(found) if found else None
+
+
+def _number(value):
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _times(value, base):
+    return f"{value / base:.2f}" if value and base else ""
+
+
+def _table(head, lines):
+    lines = [list(map(str, line)) for line in lines]
+    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+
+    def show(cells):
+        first = cells[0].ljust(widths[0])
+        return "| " + " | ".join([first] + [c.rjust(w) for c, w in zip(cells[1:], widths[1:])]) \
+            + " |"
+
+    rule = "|" + "|".join(["-" * (widths[0] + 2)] + ["-" * (w + 1) + ":" for w in widths[1:]]) + "|"
+    return "\n".join([show(head), rule, *map(show, lines)])
+
+
+def cost_table(data, chosen, names):
+    """Medians, and how many times the relay's and how many times cheaper than mosquitto."""
+    lines = []
+    for row in chosen:
+        values = {name: median(data, row.run, name, row.phase, row.field) for name in names}
+        if not any(value is not None for value in values.values()):
+            continue
+        line = [row.title] + [_number(values[name]) for name in names]
+        if row.field == "broker_cpu_us_each":
+            line += [_times(values.get("nightjar"), values.get("relay")),
+                     _times(values.get("mosquitto"), values.get("nightjar"))]
+        lines.append(line)
+    head = ["", *names]
+    if chosen[0].field == "broker_cpu_us_each":
+        head += ["x relay", "x cheaper"]
+    return _table(head, lines) if lines else ""
+
+
+def latency_table(data, names):
+    lines = []
+    for name in names:
+        reports = data["results"].get("latency", {}).get(name, ())
+        phases = [report["phases"][0] for report in reports]
+        if phases:
+            lines.append([name, f"{statistics.median(p['per_second'] for p in phases):,.0f}"]
+                         + [_number(statistics.median(p["latency_us"][q] for p in phases))
+                            for q in PERCENTILES])
+    return _table(["", "messages/s", *PERCENTILES], lines) if lines else ""
+
+
+def own_cost_table(data, names):
+    """What the generator spent itself, to show that it was not the limit."""
+    lines = []
+    for row in rows.COST_ROWS[:3]:
+        lines.append([row.title] + [_number(median(data, row.run, name, row.phase,
+                                                   "own_cpu_us_each")) for name in names])
+    return _table(["", *names], lines)
+
+
+def tables(data, names):
+    """What the terminal shows."""
+    parts = [
+        ("CPU time of the broker, us each (MQTT 3.1.1)", cost_table(data, rows.COST_ROWS, names)),
+        ("The same, MQTT 5", cost_table(data, rows.COST_ROWS_5, names)),
+        ("Memory of the broker, bytes each", cost_table(data, rows.MEMORY_ROWS, names)),
+        ("Latency at half of the rate reached, us", latency_table(data, names)),
+    ]
+    return "\n".join(f"{title}\n{table}\n" for title, table in parts if table)
+
+
+def _picture(data, key, title, svg):
+    name = f"benchmarks-{key}.svg"
+    with open(os.path.join(FOLDER, "images", name), "w", encoding="utf-8") as out:
+        out.write(svg)
+    return f"![{title}](images/{name})\n"
+
+
+def _growth_lines(data, growth):
+    lines = {}
+    for name in growth.brokers:
+        points = [(point, median(data, f"growth-{growth.key}-{point}", name, growth.phase))
+                  for point in growth.points]
+        lines[name] = [(x, y) for x, y in points if y]
+    return {name: points for name, points in lines.items() if points}
+
+
+def _growth_section(data):
+    parts = []
+    for growth in rows.GROWTHS:
+        lines = _growth_lines(data, growth)
+        if lines:
+            svg = plots.lines(growth.title, growth.axis, "us of CPU each", lines)
+            parts.append(f"`nightjar-bench {growth.command.format('N', half='N/2')}`\n\n"
+                         + _picture(data, "growth-" + growth.key, growth.title, svg))
+    return "\n".join(parts)
+
+
+def _latency_picture(data, names):
+    lines = {}
+    for name in names:
+        phases = [r["phases"][0] for r in data["results"].get("latency", {}).get(name, ())]
+        if phases:
+            lines[name] = [(i, statistics.median(p["latency_us"][q] for p in phases))
+                           for i, q in enumerate(("p50", "p90", "p99", "p99.9", "p99.99"))]
+    return plots.lines("Latency at half of the rate reached", "percentile", "us", lines,
+                       names=("p50", "p90", "p99", "p99.9", "p99.99"))
+
+
+def _cost_picture(data, names):
+    groups = [(row.title.replace("`", ""),
+               [(name, median(data, row.run, name, row.phase)) for name in names])
+              for row in rows.COST_ROWS]
+    return plots.bars("CPU time of the broker, us each", groups)
+
+
+TEXT = """# Benchmarks
+
+<!-- Written by ./dev bench; change tests/bench/page.py instead. -->
+
+What a broker costs: its CPU time for each message delivered, which does not depend on how fast the
+load generator is, and its memory. Three programs take turns on the same machine:
+
+- **nightjar** with {workers} worker thread(s),
+- **relay**, `nightjar-bench relay`: an epoll loop that finds the receivers of a topic with one hash
+  look-up and copies bytes, without sessions, checks or limits. No broker can cost much less,
+- **mosquitto**, with `persistence false` and without limits on queues.
+
+Each program runs alone on processor 0 and is started anew for each run; the load comes from
+processor 1. {rounds} rounds (A B C A B C ...) of {seconds} s each; the tables show medians. The
+generator keeps so few messages under way that none is dropped, counts every one, and a run with a
+message lost, doubled or out of order does not count as a result.
+
+Repeat it with `./dev bench`, or in short with `./dev bench --quick`. One line of it by hand:
+
+    nightjar-bench one-to-one --broker-pid $(pidof nightjar) --cpu 1 127.0.0.1:1883
+
+## The machine
+
+{machine}
+
+## CPU time
+
+Microseconds of the broker's CPU for each message, connection and so on; 64 bytes of payload, clean
+sessions, MQTT 3.1.1. "x relay" is nightjar's cost divided by the relay's, "x cheaper" is
+mosquitto's divided by nightjar's.
+
+{costs}
+
+{cost_picture}
+The same with MQTT 5:
+
+{costs5}
+
+The generator's own CPU time for each message, to show that it was not the limit:
+
+{own}
+
+## Memory
+
+Bytes of resident memory for each, from the growth of the process; what the kernel keeps for a
+socket is not in it.
+
+{memory}
+
+## Latency
+
+From when a message was due to when it was read, in microseconds, at fixed times whatever the
+broker does (one-to-one, QoS 0). Nightjar and mosquitto at half of the rate that they reached with
+one processor, the relay at Nightjar's.
+
+{latency}
+
+{latency_picture}
+## Growth
+
+How the cost of a message grows with one thing at a time.
+
+{growth}"""
+
+
+def write(data):
+    names = list(rows.EVERYBODY)
+    os.makedirs(os.path.join(FOLDER, "images"), exist_ok=True)
+    text = TEXT.format(
+        workers=data["workers"], rounds=data["rounds"], seconds=data["seconds"],
+        machine=_table(["", ""], data["machine"]).replace("-:|", "--|"),
+        costs=cost_table(data, rows.COST_ROWS, names),
+        cost_picture=_picture(data, "cost", "CPU time of the broker", _cost_picture(data, names)),
+        costs5=cost_table(data, rows.COST_ROWS_5, names),
+        own=own_cost_table(data, names),
+        memory=cost_table(data, rows.MEMORY_ROWS, names),
+        latency=latency_table(data, names),
+        latency_picture=_picture(data, "latency", "Latency", _latency_picture(data, names)),
+        growth=_growth_section(data))
+    with open(os.path.join(FOLDER, "benchmarks.md"), "w", encoding="utf-8") as out:
+        out.write(text)
+    print("wrote docs/benchmarks.md")

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ./dev bench measures: the runs of nightjar-bench, and the table's rows made from them."""
+from dataclasses import dataclass
+
+EVERYBODY = ("nightjar", "relay", "mosquitto")
+BROKERS = ("nightjar", "mosquitto")     # the relay knows QoS 0 and plain subscriptions only
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of nightjar-bench against a fresh broker."""
+    key: str
+    command: str
+    quick: str = ""             # instead of command, with --quick; "-" leaves it out
+    brokers: tuple = EVERYBODY
+
+    def arguments(self, is_quick):
+        return (self.quick if is_quick and self.quick else self.command).split()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a figure of one phase of a run."""
+    title: str
+    run: str
+    phase: str
+    field: str = "broker_cpu_us_each"
+
+
+RUNS = (
+    Run("one-to-one", "one-to-one"),
+    Run("fan-out", "fan-out"),
+    Run("fan-in", "fan-in"),
+    Run("wildcard", "wildcard", brokers=BROKERS),
+    Run("qos1", "one-to-one -q 1 -w 32", brokers=BROKERS),
+    Run("qos2", "one-to-one -q 2 -w 32", brokers=BROKERS),
+    Run("connect", "connect", "connect -n 3000"),
+    Run("churn", "churn", "churn -n 3000", brokers=BROKERS),
+    Run("retained", "retained", "retained -n 20000", brokers=BROKERS),
+    Run("match", "match", "match -n 50000", brokers=BROKERS),
+    Run("offline", "offline -m 100", "offline -n 200", brokers=BROKERS),
+    Run("idle", "idle", "idle --base 1000 -n 3000"),
+    Run("one-to-one-5", "one-to-one -V 5"),
+    Run("fan-out-5", "fan-out -V 5", "-"),
+    Run("fan-in-5", "fan-in -V 5", "-"),
+    Run("qos1-5", "one-to-one -q 1 -w 32 -V 5", "-", brokers=BROKERS),
+    Run("qos2-5", "one-to-one -q 2 -w 32 -V 5", "-", brokers=BROKERS),
+)
+
+COST_ROWS = (
+    Row("one-to-one, 50 pairs, QoS 0", "one-to-one", "deliver"),
+    Row("fan-out, 1 to 500, QoS 0", "fan-out", "deliver"),
+    Row("fan-in, 200 to 1 (`#`), QoS 0", "fan-in", "deliver"),
+    Row("wildcards, 50 pairs, QoS 0", "wildcard", "deliver"),
+    Row("one-to-one, QoS 1, window 32", "qos1", "deliver"),
+    Row("one-to-one, QoS 2, window 32", "qos2", "deliver"),
+    Row("connect", "connect", "connect"),
+    Row("visit: connect, subscribe, publish, leave", "churn", "visit"),
+    Row("retained message: store", "retained", "store"),
+    Row("retained message: deliver to a wildcard", "retained", "deliver"),
+    Row("subscribe", "match", "subscribe"),
+    Row("publish among many subscriptions, 1 % match", "match", "publish"),
+    Row("queue a message for an offline session", "offline", "queue"),
+    Row("drain it when the client is back", "offline", "drain"),
+)
+
+COST_ROWS_5 = (
+    Row("one-to-one, 50 pairs, QoS 0", "one-to-one-5", "deliver"),
+    Row("fan-out, 1 to 500, QoS 0", "fan-out-5", "deliver"),
+    Row("fan-in, 200 to 1 (`#`), QoS 0", "fan-in-5", "deliver"),
+    Row("one-to-one, QoS 1, window 32", "qos1-5", "deliver"),
+    Row("one-to-one, QoS 2, window 32", "qos2-5", "deliver"),
+)
+
+MEMORY_ROWS = (
+    Row("idle connection", "idle", "connect", "broker_memory_each"),
+    Row("subscription", "match", "subscribe", "broker_memory_each"),
+    Row("retained message of 64 bytes", "retained", "store", "broker_memory_each"),
+    Row("offline session with a subscription", "offline", "leave", "broker_memory_each"),
+    Row("queued message of 64 bytes, QoS 1", "offline", "queue", "broker_memory_each"),
+)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A plot: cost against one parameter."""
+    key: str
+    title: str
+    axis: str
+    command: str                # with {} for the parameter
+    points: tuple
+    phase: str = "deliver"
+    brokers: tuple = EVERYBODY
+
+
+GROWTHS = (
+    Growth("payload", "Payload", "bytes", "one-to-one -b {} -w 8 -P 20",
+           (16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)),
+    Growth("fan-out", "Fan-out", "subscribers", "fan-out -S {} -w 12",
+           (1, 10, 100, 1000, 5000)),
+    Growth("connections", "Number of connections, half of which publish", "connections",
+           "one-to-one -P {half} -w 8", (20, 200, 2000, 10000)),
+    Growth("depth", "Topic depth", "levels", "one-to-one --levels {}", (2, 4, 8, 16, 32)),
+    Growth("subscriptions", "Publish among many subscriptions", "subscriptions", "match -n {}",
+           (1000, 10000, 100000, 1000000), "publish", BROKERS),
+)
