@@ -23,8 +23,9 @@ static struct {
 	pthread_mutex_t lock; /* accept errors of several workers at once; nothing waits long */
 	int spare;
 	uint64_t logged_ms, refused_since;
-	bool is_lost; /* any thread, atomic: somebody else got the descriptor of the spare one */
-} reserve = {PTHREAD_MUTEX_INITIALIZER, -1, 0, 0, false};
+	bool is_lost;	     /* somebody else got the descriptor of the spare one */
+	bool is_in_question; /* any thread, atomic: the spare one is given up just now, or lost */
+} reserve = {PTHREAD_MUTEX_INITIALIZER, -1, 0, 0, false, false};
 
 /* A descriptor 0, 1 or 2 that is free would be given to a client, and printf would talk to it. */
 static void occupy_standard_descriptors(void)
@@ -73,7 +74,8 @@ static void log_once_a_second(const char *listener)
 static void reserve_take(void)
 {
 	reserve.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	__atomic_store_n(&reserve.is_lost, reserve.spare < 0, __ATOMIC_RELAXED);
+	reserve.is_lost = reserve.spare < 0;
+	__atomic_store_n(&reserve.is_in_question, reserve.is_lost, __ATOMIC_RELEASE);
 }
 
 bool descriptors_refuse_one(int listening_fd, const char *listener)
@@ -83,6 +85,8 @@ bool descriptors_refuse_one(int listening_fd, const char *listener)
 
 	pthread_mutex_lock(&reserve.lock);
 	if (reserve.spare >= 0) {
+		/* Before it is closed: whoever gets it must find this set, and then waits for us. */
+		__atomic_store_n(&reserve.is_in_question, true, __ATOMIC_SEQ_CST);
 		close(reserve.spare);
 		fd = accept4(listening_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
@@ -102,7 +106,7 @@ bool descriptors_give_back(int fd, const char *listener)
 {
 	bool is_given = false;
 
-	if (!__atomic_load_n(&reserve.is_lost, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&reserve.is_in_question, __ATOMIC_ACQUIRE))
 		return false;
 	pthread_mutex_lock(&reserve.lock);
 	if (reserve.is_lost) {
