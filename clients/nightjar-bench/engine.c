@@ -100,6 +100,12 @@ void client_close(struct client *client)
 	client->out_sent = 0;
 }
 
+void client_ping(struct client *client)
+{
+	packet_put_pingreq(&client->out);
+	client_mark_dirty(client);
+}
+
 void client_leave(struct client *client)
 {
 	packet_put_disconnect(&client->out);

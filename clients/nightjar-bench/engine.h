@@ -90,6 +90,9 @@ static inline void client_mark_dirty(struct client *client)
 		client_mark_dirty_slowly(client);
 }
 
+/* Queues a PINGREQ. */
+void client_ping(struct client *client);
+
 /* Bytes that are queued and not yet taken by the kernel. */
 static inline size_t client_unsent(const struct client *client)
 {

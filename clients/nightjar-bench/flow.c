@@ -432,7 +432,12 @@ static void subscriber_on_packet(struct client *client, const struct packet *pac
 	case PACKET_PUBLISH: subscriber_on_publish(subscriber, packet); break;
 	case PACKET_PUBREL: subscriber_on_pubrel(subscriber, packet_id(packet)); break;
 	case PACKET_SUBACK: subscriber_on_suback(subscriber, packet); break;
-	case PACKET_PINGRESP: subscriber->flow->answers++; break;
+	case PACKET_PINGRESP:
+		if (client->awaited) { /* not for the keep alive */
+			client->awaited = 0;
+			subscriber->flow->answers++;
+		}
+		break;
 	default: subscriber->flow->report->tally.unexpected++; break;
 	}
 }
@@ -517,6 +522,20 @@ static bool flow_is_busy(const struct flow *flow)
 	return false;
 }
 
+/* All clients ping when half of the Keep Alive has passed, whether they have to or not. */
+static void flow_keep_alive(struct flow *flow, uint64_t now_ns)
+{
+	uint64_t half_ns = flow->options->keep_alive_s * 500000000ull;
+
+	if (half_ns == 0 || now_ns - flow->pinged_ns < half_ns)
+		return;
+	flow->pinged_ns = now_ns;
+	for (uint32_t i = 0; i < flow->plan->publishers; i++)
+		client_ping(&flow->publishers[i].client);
+	for (uint32_t i = 0; i < flow->plan->subscribers; i++)
+		client_ping(&flow->subscribers[i].client);
+}
+
 /* Runs until end_ns, or with end_ns 0 until no message is under way; ends early on a stall. */
 static void flow_turns(struct flow *flow, uint64_t end_ns)
 {
@@ -525,6 +544,7 @@ static void flow_turns(struct flow *flow, uint64_t end_ns)
 	while (end_ns ? now_ns < end_ns : flow_is_busy(flow)) {
 		uint64_t wait_ns = flow_take_due(flow, now_ns);
 
+		flow_keep_alive(flow, now_ns);
 		flow_fill(flow, now_ns);
 		engine_flush(flow->engine);
 		if (end_ns && end_ns - now_ns < wait_ns)
@@ -558,13 +578,14 @@ static void flow_finish(struct flow *flow)
 	}
 	flow->answers = 0;
 	for (uint32_t i = 0; i < flow->plan->subscribers; i++) {
-		packet_put_pingreq(&flow->subscribers[i].client.out);
-		client_mark_dirty(&flow->subscribers[i].client);
+		flow->subscribers[i].client.awaited = 1;
+		client_ping(&flow->subscribers[i].client);
 	}
 	engine_run_until(flow->engine, &flow->answers, flow->plan->subscribers,
 			 "subscribers answered at the end");
 }
 
+/* Above QoS 0 no broker has to take more at once than it announces. */
 static void flow_choose_window(struct flow *flow)
 {
 	const struct options *options = flow->options;
@@ -608,6 +629,7 @@ void flow_open(struct flow *flow, const struct flow_plan *plan, struct engine *e
 		.report = report,
 		.first_byte = (uint8_t)(PACKET_PUBLISH << 4 | options->qos << 1),
 		.interval_ns = options->rate > 0 ? 1e9 / options->rate : 0,
+		.pinged_ns = probe_now_ns(),
 		.random = 0x9e3779b97f4a7c15u,
 	};
 	flow->subscribers = must_allocate(plan->subscribers, sizeof(*flow->subscribers));

@@ -60,7 +60,8 @@ struct flow {
 	uint64_t due_count; /* with a rate: messages that have been due so far */
 	uint64_t rate_began_ns;
 	double interval_ns;
-	uint32_t answers; /* SUBACKs, or PINGRESPs at the end */
+	uint32_t answers;   /* SUBACKs, or PINGRESPs at the end */
+	uint64_t pinged_ns; /* for the keep alive */
 	uint64_t random;
 	bool stopping;
 	struct histogram *latency;

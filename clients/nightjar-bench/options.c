@@ -241,6 +241,8 @@ static void put_defaults(struct options *options, const struct scenario *scenari
 	put_default(&options->concurrency, defaults->concurrency, "--concurrency", scenario);
 	put_default(&options->match_percent, defaults->match_percent, "--match-percent", scenario);
 	put_default(&options->levels, defaults->levels, "--levels", scenario);
+	if (options->rate <= 0)
+		options->rate = defaults->rate;
 	if (options->qos < 0)
 		options->qos = defaults->qos;
 }

@@ -61,6 +61,19 @@ void phase_end(const struct report *report, struct phase *phase, uint64_t count)
 	phase->count = count;
 }
 
+void report_merge(struct report *report, const struct report *other)
+{
+	for (unsigned i = 0; i < other->phase_count; i++) {
+		if (report->phase_count == REPORT_PHASES_MAX)
+			fail("a scenario has more than %d phases", REPORT_PHASES_MAX);
+		report->phases[report->phase_count++] = other->phases[i];
+	}
+	report->tally.lost += other->tally.lost;
+	report->tally.doubled += other->tally.doubled;
+	report->tally.out_of_order += other->tally.out_of_order;
+	report->tally.unexpected += other->tally.unexpected;
+}
+
 static double phase_rate(const struct phase *phase)
 {
 	return phase->wall_ns ? (double)phase->count * 1e9 / (double)phase->wall_ns : 0;
@@ -136,7 +149,7 @@ static const char *duration(uint64_t ns, char text[NUMBER_MAX])
 static const char *cost(const struct report *report, const struct phase *phase,
 			char text[NUMBER_MAX])
 {
-	if (!report->options->broker_pid)
+	if (!report->options->broker_pid || phase->cost_elsewhere)
 		return "-";
 	snprintf(text, NUMBER_MAX, "%.4f us", phase_cost_us(phase, phase->broker_cpu_ns));
 	return text;
@@ -148,7 +161,10 @@ static void print_phase(const struct report *report, const struct phase *phase)
 	char what[64];
 
 	snprintf(what, sizeof(what), "%s, each %s", phase->name, phase->unit);
-	snprintf(own, sizeof(own), "%.4f us", phase_cost_us(phase, phase->own_cpu_ns));
+	if (phase->cost_elsewhere)
+		snprintf(own, sizeof(own), "-");
+	else
+		snprintf(own, sizeof(own), "%.4f us", phase_cost_us(phase, phase->own_cpu_ns));
 	printf("  %-24s %14s %12s/s %14s %14s %5.0f %%\n", what, with_commas(phase->count, count),
 	       with_commas((uint64_t)phase_rate(phase), rate), cost(report, phase, broker), own,
 	       phase->wall_ns ? 100.0 * (double)phase->own_cpu_ns / (double)phase->wall_ns : 0);
@@ -258,6 +274,9 @@ static cJSON *json_phase(const struct report *report, const struct phase *phase)
 	cJSON_AddNumberToObject(object, "count", (double)phase->count);
 	cJSON_AddNumberToObject(object, "seconds", (double)phase->wall_ns / 1e9);
 	cJSON_AddNumberToObject(object, "per_second", phase_rate(phase));
+	json_latency(object, phase);
+	if (phase->cost_elsewhere)
+		return object;
 	cJSON_AddNumberToObject(object, "own_cpu_us_each", phase_cost_us(phase, phase->own_cpu_ns));
 	cJSON_AddNumberToObject(object, "own_cpu_share",
 				phase->wall_ns ? (double)phase->own_cpu_ns / (double)phase->wall_ns
@@ -272,7 +291,6 @@ static cJSON *json_phase(const struct report *report, const struct phase *phase)
 			cJSON_AddNumberToObject(object, "broker_memory_each",
 						phase_memory_each(phase));
 	}
-	json_latency(object, phase);
 	return object;
 }
 

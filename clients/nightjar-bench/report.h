@@ -33,6 +33,7 @@ struct phase {
 	uint64_t memory_before, memory_after; /* the broker's, bytes */
 	uint64_t memory_items;		      /* what the growth is divided by; 0: no figure */
 	bool open_loop;			      /* latencies count from when a message was due */
+	bool cost_elsewhere;		      /* another phase at the same time has the CPU time */
 	struct histogram latency;	      /* ns; empty when the phase has none */
 };
 
@@ -53,6 +54,9 @@ void phase_end(const struct report *report, struct phase *phase, uint64_t count)
 /* A line on standard error that replaces the one before, at most four times a second. */
 void report_progress(struct report *report, const char *what, uint64_t count, uint64_t now_ns);
 void report_progress_end(struct report *report);
+
+/* Takes over what another thread has measured with options of its own. */
+void report_merge(struct report *report, const struct report *other);
 
 /* True when no message was lost, doubled, out of order or unexpected. */
 bool report_passed(const struct report *report);

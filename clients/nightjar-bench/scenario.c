@@ -42,6 +42,12 @@ const struct scenario scenarios[] = {
 		.counted = "subscriptions",
 	},
 	{
+		.name = "storm",
+		.help = "a fan-out at --rate, and the latency of a pair that has no part in it",
+		.run = run_storm,
+		.defaults = {.publishers = 1, .subscribers = 15000, .window = 100, .rate = 10},
+	},
+	{
 		.name = "connect",
 		.help = "--count clients connect, --concurrency at a time",
 		.run = run_connect,

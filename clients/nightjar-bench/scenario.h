@@ -27,6 +27,7 @@ void run_one_to_one(const struct options *options, struct report *report);
 void run_fan_out(const struct options *options, struct report *report);
 void run_fan_in(const struct options *options, struct report *report);
 void run_wildcard(const struct options *options, struct report *report);
+void run_storm(const struct options *options, struct report *report);
 void run_match(const struct options *options, struct report *report);
 void run_connect(const struct options *options, struct report *report);
 void run_idle(const struct options *options, struct report *report);

@@ -115,8 +115,7 @@ static void deliver_once(struct collector *collector, struct engine *engine, uin
 	collector->asked_ns = probe_now_ns();
 	collect(collector, engine);
 	collector->client.awaited = 1;
-	packet_put_pingreq(&collector->client.out);
-	client_mark_dirty(&collector->client);
+	client_ping(&collector->client);
 	engine_run_until(engine, &collector->client.awaited, 0, "answer to PINGREQ");
 	client_close(&collector->client);
 }

@@ -19,6 +19,7 @@ from harness import runner      # noqa: E402
 # Importing a file of cases registers them. What takes longest stands first, so that it does not
 # remain alone at the end.
 import cases_load               # noqa: E402,F401
+import cases_bench              # noqa: E402,F401
 import cases_idle               # noqa: E402,F401
 import cases_limits             # noqa: E402,F401
 import cases_options            # noqa: E402,F401

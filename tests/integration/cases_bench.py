@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nightjar-bench: every scenario against a broker, and a broker that lies to it. No figure of speed
+is judged here."""
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import threading
+
+from harness.broker import free_port, wait_until
+from harness.runner import Skip, case
+from support import DEADLINE_S, default_bin, equal, running
+
+# A sanitizer's build on a busy machine; the scenarios themselves take a second or two.
+BENCH_DEADLINE_S = 120
+
+
+def _program():
+    program = os.path.join(os.path.dirname(os.path.realpath(default_bin())), "nightjar-bench")
+    if not os.path.exists(program):
+        raise Skip("nightjar-bench is not beside the broker")
+    return program
+
+
+def _bench(port, *words):
+    return subprocess.run([_program(), *words, f"127.0.0.1:{port}"], capture_output=True,
+                          text=True, check=False, timeout=BENCH_DEADLINE_S)
+
+
+def _report(port, *words):
+    """The JSON of a run that passes."""
+    done = _bench(port, "--json", *words)
+    equal((done.returncode, done.stderr), (0, ""))
+    report = json.loads(done.stdout)
+    assert report["passed"], report
+    for phase in report["phases"]:
+        assert phase["count"] > 0, phase
+        _check_latency(phase.get("latency_us"))
+    return report
+
+
+def _check_latency(latency):
+    if latency:
+        shown = [latency[q] for q in ("p50", "p90", "p99", "p99.9", "p99.99", "max")]
+        equal(shown, sorted(shown))
+        assert latency["count"] > 0 and shown[0] > 0, latency
+
+
+SHORT = ("--seconds", "0.3", "--warm-up", "0")
+SMALL = {
+    "one-to-one": ("-P", "5", *SHORT),
+    "fan-out": ("-S", "20", *SHORT),
+    "fan-in": ("-P", "20", *SHORT),
+    "wildcard": ("-P", "5", *SHORT),
+    "storm": ("-S", "50", *SHORT),
+    "match": ("-n", "2000", "-P", "2", "-S", "5", *SHORT),
+    "connect": ("-n", "100", "-c", "20"),
+    "idle": ("--base", "50", "-n", "100"),
+    "churn": ("-n", "100", "-c", "10"),
+    "retained": ("-n", "500"),
+    "offline": ("-n", "20", "-m", "10"),
+}
+
+
+@case("nightjar-bench: each scenario counts every message, MQTT 3.1.1 and 5")
+def scenarios(t):
+    for name, words in SMALL.items():
+        for version in ("3.1.1", "5"):
+            with running() as broker:
+                pid = ("--broker-pid", str(broker.pid))
+                report = _report(broker.port, name, "--mqtt", version, *pid, *words)
+                for phase in report["phases"]:
+                    if phase["name"] != "bystander":
+                        assert phase["broker_cpu_us_each"] > 0, (name, phase)
+
+
+@case("nightjar-bench: QoS 1 and 2, with acknowledgements from both sides")
+def quality_of_service(t):
+    with running() as broker:
+        for qos in ("1", "2"):
+            for name in ("one-to-one", "fan-out", "fan-in", "match", "churn", "retained",
+                         "offline"):
+                _report(broker.port, name, "--qos", qos, *SMALL[name])
+            _report(broker.port, "one-to-one", "-q", qos, "-V", "5", *SMALL["one-to-one"])
+
+
+@case("nightjar-bench: payloads from 16 bytes to 1 MiB arrive whole")
+def payloads(t):
+    with running() as broker:
+        for size in ("16", "127", "128", "16k", "100k", "1M"):
+            report = _report(broker.port, "one-to-one", "-P", "2", "-w", "3", "-b", size, *SHORT)
+            equal(report["parameters"]["payload"] >= 16, True)
+
+
+@case("nightjar-bench: with a rate, latencies count from when a message was due")
+def rate(t):
+    with running() as broker:
+        report = _report(broker.port, "one-to-one", "-P", "5", "--rate", "500", "--seconds", "1")
+        phase = report["phases"][0]
+        equal(phase["latency_us"]["counted_from"], "due")
+        # Not more than were due; how many fewer depends on what else the machine does.
+        assert phase["count"] <= 1000, phase
+        report = _report(broker.port, *("one-to-one", *SMALL["one-to-one"]))
+        equal(report["phases"][0]["latency_us"]["counted_from"], "sent")
+
+
+@contextlib.contextmanager
+def _relay():
+    port = free_port()
+    process = subprocess.Popen([_program(), "relay", str(port)])
+
+    def listens():
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        return False
+    try:
+        wait_until(listens, DEADLINE_S, "relay")
+        yield port
+        equal(process.poll(), None)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@case("nightjar-bench relay: delivers every message of the QoS 0 scenarios")
+def relay(t):
+    with _relay() as port:
+        for name in ("one-to-one", "fan-out", "fan-in", "storm", "connect", "churn"):
+            for version in ("3.1.1", "5"):
+                _report(port, name, "--mqtt", version, *SMALL[name])
+        _report(port, "one-to-one", "-P", "2", "-w", "3", "-b", "1M", *SHORT)
+
+
+# ---------------------------------------------------------------------------- a broker that lies
+
+class Liar(threading.Thread):
+    """Relays QoS 0 between MQTT 3.1.1 clients, and does `fault` to the 100th PUBLISH."""
+
+    def __init__(self, fault):
+        super().__init__(daemon=True)
+        self.fault = fault
+        self.published = 0
+        self.held = None
+        self.subscribers = {}
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+
+    def run(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock):
+        with contextlib.suppress(OSError, EOFError), sock, sock.makefile("rb") as stream:
+            while True:
+                self.packet(sock, *self.read(stream))
+
+    @staticmethod
+    def read(stream):
+        first = stream.read(1)
+        length = shift = 0
+        while True:
+            byte = stream.read(1)
+            if not byte:
+                raise EOFError
+            length |= (byte[0] & 127) << shift
+            shift += 7
+            if byte[0] < 128:
+                return first[0], stream.read(length)
+
+    def packet(self, sock, first, body):
+        kind = first >> 4
+        if kind == 1:
+            sock.sendall(b"\x20\x02\0\0")
+        elif kind == 8:
+            with self.lock:
+                self.subscribers[body[4:-1]] = sock
+            sock.sendall(b"\x90\x03" + body[:2] + b"\0")
+        elif kind == 12:
+            sock.sendall(b"\xd0\0")
+        elif kind == 3:
+            with self.lock:
+                self.publish(first, body)
+
+    def publish(self, first, body):
+        self.published += 1
+        topic = body[2:2 + int.from_bytes(body[:2], "big")]
+        packets = [bytes([first, len(body)]) + body]
+        if self.held:
+            packets.append(self.held)
+            self.held = None
+        if self.published == 100:
+            packets = self.faulty(packets[0], first, body)
+        if self.fault == "silent" and self.published > 100:
+            packets = []
+        for packet in packets:
+            self.subscribers[topic].sendall(packet)
+
+    def faulty(self, packet, first, body):
+        if self.fault == "swap":
+            self.held = packet
+        return {"drop": [], "double": [packet, packet], "swap": [], "silent": [],
+                "cut": [bytes([first, len(body) - 1]) + body[:-1]],
+                "foreign": [packet, b"\x30\x04\0\1xy"],
+                "retained": [bytes([first | 1]) + packet[1:]]}[self.fault]
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+
+def _caught(fault):
+    with Liar(fault) as broker:
+        done = _bench(broker.port, "one-to-one", "-P", "1", "-b", "64", "--json", *SHORT)
+    equal((done.returncode, done.stderr), (1, ""))
+    report = json.loads(done.stdout)
+    equal(report["passed"], False)
+    return report["errors"]
+
+
+NO_ERRORS = {"lost": 0, "doubled": 0, "out_of_order": 0, "unexpected": 0}
+
+
+@case("nightjar-bench: a message lost, doubled, swapped, cut or made up fails the run")
+def faults(t):
+    equal(_caught("drop"), {**NO_ERRORS, "lost": 1})
+    equal(_caught("double"), {**NO_ERRORS, "doubled": 1})
+    equal(_caught("swap"), {**NO_ERRORS, "out_of_order": 1})
+    equal(_caught("foreign"), {**NO_ERRORS, "unexpected": 1})
+    # Counted twice: what came is not what was sent, which did not come.
+    equal(_caught("cut"), {**NO_ERRORS, "lost": 1, "unexpected": 1})
+    equal(_caught("retained"), {**NO_ERRORS, "lost": 1, "unexpected": 1})
+
+
+@case("nightjar-bench: a broker that stops delivering is noticed")
+def silence(t):
+    errors = _caught("silent")
+    assert errors["lost"] > 0, errors
+    equal({**errors, "lost": 0}, NO_ERRORS)
+
+
+@case("nightjar-bench: a table for people, with the sum of errors at its end")
+def table(t):
+    with running() as broker:
+        done = _bench(broker.port, "one-to-one", *SMALL["one-to-one"])
+    equal((done.returncode, done.stderr), (0, ""))
+    assert done.stdout.startswith("one-to-one, MQTT 3.1.1, QoS 0, 64 bytes"), done.stdout
+    equal(done.stdout.splitlines()[-1],
+          "passed: 0 lost, 0 doubled, 0 out of order, 0 unexpected")
+
+
+@case("nightjar-bench: mistakes on the command line are named, with exit code 2")
+def usage(t):
+    def refused(expect, *words, code=2):
+        done = subprocess.run([_program(), *words], capture_output=True, text=True, check=False,
+                              timeout=DEADLINE_S)
+        equal((done.returncode, done.stdout), (code, ""))
+        assert expect in done.stderr, done.stderr
+    refused("the scenario is missing")
+    refused("there is no scenario 'two-to-two'", "two-to-two")
+    refused("--qos takes a number from 0 to 2, not '3'", "one-to-one", "--qos", "3")
+    refused("--payload takes a number from 16 to 1048576, not '8'", "one-to-one", "-b", "8")
+    refused("--concurrency has no meaning for the scenario 'fan-in'", "fan-in", "-c", "3")
+    refused("--mqtt takes 3.1.1 or 5, not '6'", "fan-in", "-V", "6")
+    refused("offline needs --qos 1 or 2", "offline", "-q", "0")
+    refused("as many subscribers as publishers", "one-to-one", "-P", "2", "-S", "3")
+    refused("cannot speak 'wss': this version measures plain TCP only", "fan-in",
+            "wss://127.0.0.1:1", code=1)
+    refused("'99999' is no port", "fan-in", "127.0.0.1:99999", code=1)
+    refused("Connection refused", "connect", f"127.0.0.1:{free_port()}", code=1)
+    refused("usage: nightjar-bench relay PORT", "relay", "x")
+
+
+@case("nightjar-bench: a broker that refuses the client is named with its code")
+def refusal(t):
+    with running("allow_anonymous false\n") as broker:
+        for version, code in (("3.1.1", "0x05"), ("5", "0x87")):
+            done = _bench(broker.port, "connect", "-n", "3", "-V", version)
+            equal((done.returncode, done.stdout), (1, ""))
+            assert f"with code {code}" in done.stderr and "--username" in done.stderr, done.stderr
