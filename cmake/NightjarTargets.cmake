@@ -100,6 +100,19 @@ function(nightjar_unit_tests folder)
 	endforeach()
 endfunction()
 
+# tests/unit/clients/test_<module>.c with further sources of clients/: parts of those programs.
+function(nightjar_client_unit_test module)
+	pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+	set(target unit_clients_${module})
+	list(TRANSFORM ARGN PREPEND ${CMAKE_SOURCE_DIR}/clients/ OUTPUT_VARIABLE sources)
+	add_executable(${target} ${CMAKE_SOURCE_DIR}/tests/unit/clients/test_${module}.c ${sources})
+	target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/clients)
+	target_link_libraries(${target} PRIVATE PkgConfig::CMOCKA)
+	nightjar_test_program(${target} unit)
+	add_test(NAME unit/clients/${module} COMMAND ${target})
+	nightjar_test_properties(unit/clients/${module} unit)
+endfunction()
+
 # tests/fuzz/fuzz_<name>.c, with its inputs in tests/fuzz/corpus/<name>/. The corpus runs as a test
 # in every build; NIGHTJAR_FUZZ adds the program that looks for new inputs.
 function(nightjar_fuzz_targets)

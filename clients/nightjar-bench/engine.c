@@ -30,6 +30,13 @@ void engine_init(struct engine *engine, const struct options *options)
 		fail("epoll_create1: %s", strerror(errno));
 }
 
+void engine_fini(struct engine *engine)
+{
+	close(engine->epoll_fd);
+	free(engine->buffer);
+	free(engine->dirty);
+}
+
 /* ------------------------------------------------------------------ one client: life */
 
 void client_mark_dirty_slowly(struct client *client)

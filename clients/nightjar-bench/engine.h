@@ -67,6 +67,8 @@ struct engine {
 };
 
 void engine_init(struct engine *engine, const struct options *options);
+/* All clients are closed before. */
+void engine_fini(struct engine *engine);
 
 /*
  * Waits at most timeout_ns for events and reads; returns the number of events. Call engine_flush

@@ -697,4 +697,5 @@ void flow_run(const struct options *options, struct report *report, const struct
 	flow_open(&flow, plan, &engine, report);
 	flow_measure(&flow, phase_name);
 	flow_close(&flow);
+	engine_fini(&engine);
 }

@@ -177,6 +177,7 @@ void run_storm(const struct options *options, struct report *report)
 	flow_measure(&flow, "storm");
 	pthread_join(thread, NULL);
 	flow_close(&flow);
+	engine_fini(&engine);
 	bystander.report.phases[0]->cost_elsewhere = true;
 	report_merge(report, &bystander.report);
 }

@@ -45,6 +45,7 @@ int main(int argc, char **argv)
 {
 	struct options options;
 	struct report report = {.options = &options};
+	bool passed;
 
 	raise_descriptor_limit();
 	signal(SIGPIPE, SIG_IGN);
@@ -60,5 +61,7 @@ int main(int argc, char **argv)
 		report_json(&report);
 	if (!options.json || options.json_path)
 		report_print(&report);
-	return report_passed(&report) ? EXIT_DONE : EXIT_FAILED;
+	passed = report_passed(&report);
+	report_fini(&report);
+	return passed ? EXIT_DONE : EXIT_FAILED;
 }

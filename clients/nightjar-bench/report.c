@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -72,6 +73,12 @@ void report_merge(struct report *report, const struct report *other)
 	report->tally.doubled += other->tally.doubled;
 	report->tally.out_of_order += other->tally.out_of_order;
 	report->tally.unexpected += other->tally.unexpected;
+}
+
+void report_fini(struct report *report)
+{
+	for (unsigned i = 0; i < report->phase_count; i++)
+		free(report->phases[i]);
 }
 
 static double phase_rate(const struct phase *phase)

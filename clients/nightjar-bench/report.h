@@ -58,6 +58,8 @@ void report_progress_end(struct report *report);
 /* Takes over what another thread has measured with options of its own. */
 void report_merge(struct report *report, const struct report *other);
 
+void report_fini(struct report *report);
+
 /* True when no message was lost, doubled, out of order or unexpected. */
 bool report_passed(const struct report *report);
 void report_print(const struct report *report);

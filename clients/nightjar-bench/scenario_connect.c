@@ -61,6 +61,7 @@ void run_connect(const struct options *options, struct report *report)
 	phase_end(report, phase, options->count);
 	phase->memory_items = options->count;
 	crowd_free(&crowd);
+	engine_fini(&engine);
 }
 
 void run_idle(const struct options *options, struct report *report)
@@ -77,6 +78,7 @@ void run_idle(const struct options *options, struct report *report)
 	phase_end(report, phase, options->count - options->base_count);
 	phase->memory_items = options->count - options->base_count;
 	crowd_free(&crowd);
+	engine_fini(&engine);
 }
 
 /* ------------------------------------------------------------------ churn */
@@ -232,4 +234,5 @@ void run_churn(const struct options *options, struct report *report)
 	phase_end(report, phase, options->count);
 	report_progress_end(report);
 	free(visitors);
+	engine_fini(&engine);
 }

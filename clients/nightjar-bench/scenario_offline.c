@@ -191,6 +191,7 @@ void run_offline(const struct options *options, struct report *report)
 	all_connect(&bedroom, true);
 	all_leave(&bedroom);
 	feeder_close(&feeder);
+	engine_fini(&bedroom.engine);
 	free(bedroom.clients);
 	free(bedroom.sleepers);
 }

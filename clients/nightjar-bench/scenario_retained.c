@@ -150,5 +150,6 @@ void run_retained(const struct options *options, struct report *report)
 	phase_end(report, clear, options->count);
 	feeder_close(&feeder);
 	free(collector.seen);
+	engine_fini(&engine);
 	report_progress_end(report);
 }
