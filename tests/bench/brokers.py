@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -32,6 +33,21 @@ def pinned(processor):
     if os.cpu_count() < 2 or not shutil.which("taskset"):
         return []
     return ["taskset", "-c", str(processor)]
+
+
+USER, PASSWORD = "bench", "a password for the load generator"
+
+
+def rights_files():
+    """A password_file, and an acl_file of 100 rules whose last one counts."""
+    passwd = os.path.join(os.path.dirname(default_bin()), "nightjar-passwd")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "passwords")
+        subprocess.run([passwd, "-b", "-c", path, USER, PASSWORD], check=True)
+        with open(path, encoding="ascii") as passwords:
+            users = passwords.read()
+    rules = [f"topic readwrite site/{n}/+/state" for n in range(99)] + ["topic readwrite bench/#"]
+    return {"passwords": users, "acl": "\n".join([f"user {USER}", *rules, ""])}
 
 
 class Relay:
@@ -74,4 +90,8 @@ def start(name, binary, processor, workers):
         return Broker(MOSQUITTO_CONFIG, binary=binary, wrap=wrap)
     if int(workers) != 1:
         wrap = []
+    if name == "rights":
+        return Broker(NIGHTJAR_CONFIG + "allow_anonymous false\npassword_file {dir}/passwords\n"
+                      "acl_file {dir}/acl\n", binary=binary, workers=workers, wrap=wrap,
+                      files=rights_files())
     return Broker(NIGHTJAR_CONFIG, binary=binary, workers=workers, wrap=wrap)

@@ -47,27 +47,28 @@ def _table(head, lines):
 
 def cost_table(data, chosen, names):
     """Medians, and how many times the relay's and how many times cheaper than mosquitto."""
+    with_ratios = chosen[0].field == "broker_cpu_us_each" and "relay" in names
     lines = []
     for row in chosen:
         values = {name: median(data, row.run, name, row.phase, row.field) for name in names}
         if not any(value is not None for value in values.values()):
             continue
         line = [row.title] + [_number(values[name]) for name in names]
-        if row.field == "broker_cpu_us_each":
+        if with_ratios:
             line += [_times(values.get("nightjar"), values.get("relay")),
                      _times(values.get("mosquitto"), values.get("nightjar"))]
         lines.append(line)
     head = ["", *names]
-    if chosen[0].field == "broker_cpu_us_each":
+    if with_ratios:
         head += ["x relay", "x cheaper"]
     return _table(head, lines) if lines else ""
 
 
-def latency_table(data, names):
+def latency_table(data, names, run="latency", phase="deliver"):
     lines = []
     for name in names:
-        reports = data["results"].get("latency", {}).get(name, ())
-        phases = [report["phases"][0] for report in reports]
+        phases = [entry for report in data["results"].get(run, {}).get(name, ())
+                  for entry in report["phases"] if entry["name"] == phase]
         if phases:
             lines.append([name, f"{statistics.median(p['per_second'] for p in phases):,.0f}"]
                          + [_number(statistics.median(p["latency_us"][q] for p in phases))
@@ -91,6 +92,10 @@ def tables(data, names):
         ("The same, MQTT 5", cost_table(data, rows.COST_ROWS_5, names)),
         ("Memory of the broker, bytes each", cost_table(data, rows.MEMORY_ROWS, names)),
         ("Latency at half of the rate reached, us", latency_table(data, names)),
+        ("Latency of a bystander of a storm, us",
+         latency_table(data, names, "storm", "bystander")),
+        ("With a password for each client and 100 rules, us each",
+         cost_table(data, rows.RIGHTS_ROWS, ["nightjar", *rows.VARIANTS])),
     ]
     return "\n".join(f"{title}\n{table}\n" for title, table in parts if table)
 
@@ -198,6 +203,18 @@ one processor, the relay at Nightjar's.
 {latency}
 
 {latency_picture}
+One publisher sends ten messages a second to 15,000 subscribers, and a pair of clients that has no
+part in it exchanges 200 a second. That pair's latency:
+
+{storm}
+
+## Rights
+
+With a password for each client and an `acl_file` of 100 rules ("rights"), in microseconds of CPU
+for each message:
+
+{rights}
+
 ## Growth
 
 How the cost of a message grows with one thing at a time.
@@ -217,6 +234,8 @@ def write(data):
         own=own_cost_table(data, names),
         memory=cost_table(data, rows.MEMORY_ROWS, names),
         latency=latency_table(data, names),
+        storm=latency_table(data, names, "storm", "bystander"),
+        rights=cost_table(data, rows.RIGHTS_ROWS, ["nightjar", *rows.VARIANTS]),
         latency_picture=_picture(data, "latency", "Latency", _latency_picture(data, names)),
         growth=_growth_section(data))
     with open(os.path.join(FOLDER, "benchmarks.md"), "w", encoding="utf-8") as out:

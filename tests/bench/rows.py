@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 EVERYBODY = ("nightjar", "relay", "mosquitto")
+# nightjar with a password for each client and an ACL of 100 rules.
+VARIANTS = ("rights",)
 BROKERS = ("nightjar", "mosquitto")     # the relay knows QoS 0 and plain subscriptions only
 
 
@@ -40,6 +42,8 @@ RUNS = (
     Run("match", "match", "match -n 50000", brokers=BROKERS),
     Run("offline", "offline -m 100", "offline -n 200", brokers=BROKERS),
     Run("idle", "idle", "idle --base 1000 -n 3000"),
+    Run("storm", "storm", "storm -S 2000"),
+    Run("rights", "one-to-one", brokers=("nightjar", "rights")),
     Run("one-to-one-5", "one-to-one -V 5"),
     Run("fan-out-5", "fan-out -V 5", "-"),
     Run("fan-in-5", "fan-in -V 5", "-"),
@@ -71,6 +75,8 @@ COST_ROWS_5 = (
     Row("one-to-one, QoS 1, window 32", "qos1-5", "deliver"),
     Row("one-to-one, QoS 2, window 32", "qos2-5", "deliver"),
 )
+
+RIGHTS_ROWS = (Row("one-to-one, 50 pairs, QoS 0", "rights", "deliver"),)
 
 MEMORY_ROWS = (
     Row("idle connection", "idle", "connect", "broker_memory_each"),

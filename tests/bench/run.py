@@ -29,7 +29,7 @@ import page          # noqa: E402
 import rows          # noqa: E402
 
 RESULTS = os.path.join(brokers.ROOT, "build", "bench", "results.json")
-TIMED = {"one-to-one", "fan-out", "fan-in", "wildcard", "match"}
+TIMED = {"one-to-one", "fan-out", "fan-in", "wildcard", "match", "storm"}
 RUN_DEADLINE_S = 300
 
 
@@ -50,6 +50,8 @@ class Bench:
 
     def measure(self, key, name, arguments):
         """One run against one fresh broker; the report goes into the results."""
+        if name == "rights":
+            arguments = arguments + ["-u", brokers.USER, "--password", brokers.PASSWORD]
         with tempfile.NamedTemporaryFile(suffix=".json") as out, \
                 brokers.start(name, self.programs[name], 0, self.options.workers) as broker:
             command = brokers.pinned(1) + [brokers.bench_bin(), *arguments,
@@ -66,13 +68,15 @@ class Bench:
         self.results.setdefault(key, {}).setdefault(name, []).append(report)
         for phase in report["phases"]:
             print(f"# {key:14} {name:10} {phase['name']:10} "
-                  f"{phase['broker_cpu_us_each']:9.4f} us  {phase['per_second']:12,.0f}/s  "
-                  f"own {phase['own_cpu_us_each']:8.4f} us", flush=True)
+                  f"{phase.get('broker_cpu_us_each', 0):9.4f} us  "
+                  f"{phase['per_second']:12,.0f}/s  "
+                  f"own {phase.get('own_cpu_us_each', 0):8.4f} us", flush=True)
 
     def names(self, wanted):
         """The brokers of a run; programs given with --beside take part in all that nightjar does."""
+        known = rows.EVERYBODY + rows.VARIANTS
         return [name for name in self.programs
-                if name in wanted or (name not in rows.EVERYBODY and "nightjar" in wanted)]
+                if name in wanted or (name not in known and "nightjar" in wanted)]
 
     def rounds(self, key, arguments, wanted, count=None):
         for _ in range(count or self.options.rounds):
@@ -138,7 +142,7 @@ def parse():
 
 def choose_programs(options):
     programs = {"nightjar": brokers.default_bin(), "relay": brokers.bench_bin(),
-                "mosquitto": brokers.mosquitto_bin()}
+                "mosquitto": brokers.mosquitto_bin(), "rights": brokers.default_bin()}
     for pair in options.beside:
         name, _, path = pair.partition("=")
         programs[name] = path
@@ -175,7 +179,7 @@ def main():
     data = {"machine": machine.describe(brokers.mosquitto_bin()), "rounds": options.rounds,
             "seconds": options.seconds, "workers": options.workers, "results": bench.results}
     print()
-    print(page.tables(data, list(bench.programs)))
+    print(page.tables(data, [name for name in bench.programs if name not in rows.VARIANTS]))
     print_growths(bench)
     if not (options.quick or options.only or options.beside or options.brokers):
         os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
