@@ -63,10 +63,20 @@ uint64_t probe_memory_bytes(pid_t pid)
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-uint64_t probe_now_ns(void)
+static uint64_t read_clock_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t probe_own_cpu_ns(void)
+{
+	return read_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+uint64_t probe_now_ns(void)
+{
+	return read_clock_ns(CLOCK_MONOTONIC);
 }

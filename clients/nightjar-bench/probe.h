@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * probe.h - CPU time and memory of a process, this one's included.
+ * probe.h - CPU time and memory of a process, and time.
  *
  * CPU time is the sum over the threads of the first field of /proc/PID/task/TID/schedstat: time on
  * a processor in nanoseconds, in the kernel and outside of it. What else runs on the machine does
@@ -14,6 +14,9 @@
 
 /* Fails when the process has ended. 0 for pid 0: nobody is watched. */
 uint64_t probe_cpu_ns(pid_t pid);
+
+/* Of this process, threads that have ended included. */
+uint64_t probe_own_cpu_ns(void);
 
 /* Resident memory in bytes (VmRSS). */
 uint64_t probe_memory_bytes(pid_t pid);

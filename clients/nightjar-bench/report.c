@@ -46,7 +46,7 @@ void phase_begin(const struct report *report, struct phase *phase)
 
 	histogram_clear(&phase->latency);
 	phase->memory_before = probe_memory_bytes(broker);
-	phase->own_cpu_ns = probe_cpu_ns(getpid());
+	phase->own_cpu_ns = probe_own_cpu_ns();
 	phase->began_ns = probe_now_ns();
 	phase->broker_cpu_ns = probe_cpu_ns(broker);
 }
@@ -57,7 +57,7 @@ void phase_end(const struct report *report, struct phase *phase, uint64_t count)
 
 	phase->broker_cpu_ns = probe_cpu_ns(broker) - phase->broker_cpu_ns;
 	phase->wall_ns = probe_now_ns() - phase->began_ns;
-	phase->own_cpu_ns = probe_cpu_ns(getpid()) - phase->own_cpu_ns;
+	phase->own_cpu_ns = probe_own_cpu_ns() - phase->own_cpu_ns;
 	phase->memory_after = probe_memory_bytes(broker);
 	phase->count = count;
 }
