@@ -155,7 +155,8 @@ load generator is, and its memory. Three programs take turns on the same machine
 - **nightjar** with {workers} worker thread(s),
 - **relay**, `nightjar-bench relay`: an epoll loop that finds the receivers of a topic with one hash
   look-up and copies bytes, without sessions, checks or limits. No broker can cost much less,
-- **mosquitto**, with `persistence false` and without limits on queues.
+- **mosquitto**, with `persistence false` and without limits on queues; for the latencies with
+  `set_tcp_nodelay true` too, which costs it CPU time.
 
 Each program runs alone on processor 0 and is started anew for each run; the load comes from
 processor 1. {rounds} rounds (A B C A B C ...) of {seconds} s each; the tables show medians. The

@@ -53,7 +53,8 @@ class Bench:
         if name == "rights":
             arguments = arguments + ["-u", brokers.USER, "--password", brokers.PASSWORD]
         with tempfile.NamedTemporaryFile(suffix=".json") as out, \
-                brokers.start(name, self.programs[name], 0, self.options.workers) as broker:
+                brokers.start(name, self.programs[name], 0, self.options.workers,
+                              key in ("latency", "storm")) as broker:
             command = brokers.pinned(1) + [brokers.bench_bin(), *arguments,
                                            *self.seconds(arguments), "--quiet",
                                            f"--json={out.name}", "--broker-pid", str(broker.pid),

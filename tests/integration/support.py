@@ -68,6 +68,8 @@ def running(config="", **kwargs):
     with Broker(config, **kwargs) as broker:
         try:
             yield broker
+        except Skip:
+            raise
         except Exception:
             print("# the log of the broker in the case that fails:\n" + broker.log_tail(60),
                   flush=True)
