@@ -294,7 +294,7 @@ static void peer_read(struct relay *relay, int fd)
 	struct peer *peer = &relay->peers[fd];
 	uint8_t *buffer = relay->buffer;
 	size_t length = peer->in.length, at = 0;
-	struct packet packet;
+	struct packet packet = {0};
 	ssize_t got;
 
 	if (length)
