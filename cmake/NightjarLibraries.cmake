@@ -8,6 +8,7 @@ find_package(OpenSSL 3.0 REQUIRED)
 
 pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv)
 pkg_check_modules(URCU REQUIRED IMPORTED_TARGET liburcu-memb liburcu-cds)
+pkg_check_modules(LWS REQUIRED IMPORTED_TARGET libwebsockets>=4.1)
 pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)
 pkg_check_modules(ARGON2 REQUIRED IMPORTED_TARGET libargon2)
 
@@ -25,6 +26,6 @@ nightjar_require_header(xxhash.h libxxhash-dev)
 
 set(NIGHTJAR_USES_base Threads::Threads PkgConfig::URCU PkgConfig::CJSON)
 set(NIGHTJAR_USES_runtime PkgConfig::UV)
-set(NIGHTJAR_USES_net OpenSSL::SSL)
+set(NIGHTJAR_USES_net OpenSSL::SSL PkgConfig::LWS)
 set(NIGHTJAR_USES_auth OpenSSL::Crypto PkgConfig::ARGON2)
 set(NIGHTJAR_USES_server m)

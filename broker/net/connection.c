@@ -22,7 +22,9 @@
 #include "base/bug.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "net/connection_parts.h"
 #include "net/net_worker.h"
+#include "net/relay.h"
 
 /* The poll handle is a block of its own: libuv lets go of it only some time after uv_close(), when
  * the connection may be freed already or live on another worker. */
@@ -71,7 +73,7 @@ static void input_release(struct connection *conn)
 	conn->in_len = conn->in_cap = 0;
 }
 
-static bool input_grow(struct connection *conn, uint32_t cap)
+bool connection_input_grow(struct connection *conn, uint32_t cap)
 {
 	uint8_t *in = realloc(conn->in, cap);
 
@@ -95,14 +97,14 @@ static bool input_keep(struct connection *conn, struct slice rest)
 		conn->in_len = (uint32_t)rest.len;
 		return true;
 	}
-	if (rest.len > conn->in_cap && !input_grow(conn, (uint32_t)rest.len))
+	if (rest.len > conn->in_cap && !connection_input_grow(conn, (uint32_t)rest.len))
 		return false;
 	memcpy(conn->in, rest.data, rest.len);
 	conn->in_len = (uint32_t)rest.len;
 	return true;
 }
 
-static void hand_up(struct connection *conn, struct slice bytes)
+void connection_hand_up(struct connection *conn, struct slice bytes)
 {
 	size_t used = conn->ops->on_bytes(conn, bytes);
 
@@ -121,13 +123,14 @@ static void read_failed(struct connection *conn, ssize_t got)
 	conn->ops->on_lost(conn, got < 0 ? errno : 0);
 }
 
-static void account_read(struct connection *conn, ssize_t got)
+void connection_account_read(struct connection *conn, ssize_t got)
 {
 	struct worker *me = conn->worker;
 
 	conn->last_read_ms = me->now_ms;
 	net_worker_of(me)->turn_bytes += (uint32_t)got;
-	counter_add(me->counters, COUNTER_BYTES_RECEIVED, (uint64_t)got);
+	if (!(conn->flags & CONNECTION_IS_RELAY))
+		counter_add(me->counters, COUNTER_BYTES_RECEIVED, (uint64_t)got);
 }
 
 /* A packet larger than one read: straight into the connection's own buffer. */
@@ -141,7 +144,7 @@ static void read_large(struct connection *conn)
 
 		if (cap > conn->in_wanted)
 			cap = conn->in_wanted;
-		if (cap > conn->in_cap && !input_grow(conn, (uint32_t)cap)) {
+		if (cap > conn->in_cap && !connection_input_grow(conn, (uint32_t)cap)) {
 			conn->ops->on_lost(conn, ENOMEM);
 			return;
 		}
@@ -152,10 +155,10 @@ static void read_large(struct connection *conn)
 		read_failed(conn, got);
 		return;
 	}
-	account_read(conn, got);
+	connection_account_read(conn, got);
 	conn->in_len += (uint32_t)got;
 	if (conn->in_len >= conn->in_wanted)
-		hand_up(conn, slice_of(conn->in, conn->in_len));
+		connection_hand_up(conn, slice_of(conn->in, conn->in_len));
 }
 
 static void read_usual(struct connection *conn)
@@ -172,8 +175,8 @@ static void read_usual(struct connection *conn)
 	}
 	if (have)
 		memcpy(net->read_buffer, conn->in, have);
-	account_read(conn, got);
-	hand_up(conn, slice_of(net->read_buffer, have + (size_t)got));
+	connection_account_read(conn, got);
+	connection_hand_up(conn, slice_of(net->read_buffer, have + (size_t)got));
 }
 
 static void connection_read(struct connection *conn)
@@ -201,7 +204,8 @@ static bool output_flush(struct connection *conn)
 			continue;
 		if (sent < 0)
 			return errno == EAGAIN;
-		counter_add(conn->worker->counters, COUNTER_BYTES_SENT, (uint64_t)sent);
+		if (!(conn->flags & CONNECTION_IS_RELAY))
+			counter_add(conn->worker->counters, COUNTER_BYTES_SENT, (uint64_t)sent);
 		/* It is not read now, so what it takes is the only sign of life. */
 		if (conn->flags & CONNECTION_STALLED)
 			conn->last_read_ms = conn->worker->now_ms;
@@ -243,7 +247,7 @@ static void output_settle(struct connection *conn)
 		conn->ops->on_drained(conn);
 }
 
-static void connection_flush(struct connection *conn)
+void connection_flush(struct connection *conn)
 {
 	if (!output_flush(conn)) {
 		if (!connection_is_closing(conn))
@@ -296,7 +300,7 @@ static void connection_watch(struct connection *conn)
 {
 	uint16_t events = 0;
 
-	if (!conn->poll)
+	if (!conn->poll && !connection_is_pushed(conn))
 		return;
 	if (!(conn->flags & (CONNECTION_PAUSED | CONNECTION_STALLED)))
 		events |= UV_READABLE;
@@ -305,7 +309,9 @@ static void connection_watch(struct connection *conn)
 	if (events == conn->events)
 		return;
 	conn->events = events;
-	if (events)
+	if (connection_is_pushed(conn))
+		conn->transport->watch(conn, events);
+	else if (events)
 		uv_poll_start(&conn->poll->handle, events, on_poll);
 	else
 		uv_poll_stop(&conn->poll->handle);
@@ -339,21 +345,30 @@ static void poll_close(struct connection *conn)
 	conn->poll = NULL;
 }
 
-enum err connection_init(struct connection *conn, struct worker *worker, int fd,
-			 const struct transport *transport, const struct connection_ops *ops,
-			 uint32_t output_limit)
+void connection_fill(struct connection *conn, struct worker *worker,
+		     const struct transport *transport, const struct connection_ops *ops,
+		     uint32_t output_limit)
 {
 	struct address address = conn->address;
-	enum err err;
 
 	memset(conn, 0, sizeof *conn);
 	conn->address = address;
-	conn->fd = fd;
+	conn->fd = -1;
 	conn->transport = transport;
 	conn->ops = ops;
 	conn->worker = worker;
 	conn->output_limit = output_limit;
 	conn->last_read_ms = worker->now_ms;
+}
+
+enum err connection_init(struct connection *conn, struct worker *worker, int fd,
+			 const struct transport *transport, const struct connection_ops *ops,
+			 uint32_t output_limit)
+{
+	enum err err;
+
+	connection_fill(conn, worker, transport, ops, output_limit);
+	conn->fd = fd;
 	err = poll_open(conn, worker);
 	if (err != ERR_NONE)
 		return err;
@@ -365,7 +380,9 @@ enum err connection_init(struct connection *conn, struct worker *worker, int fd,
 static bool output_grow(struct connection *conn, size_t len)
 {
 	struct net_worker *net = net_worker_of(conn->worker);
-	uint64_t need = (uint64_t)(conn->out_len - conn->out_start) + len;
+	uint32_t headroom = conn->transport->headroom;
+	uint32_t waiting = conn->out_len - conn->out_start;
+	uint64_t need = (uint64_t)waiting + headroom + len;
 	uint64_t want = conn->out_cap ? need * 2 : need;
 	uint32_t cap;
 	uint8_t *out;
@@ -376,9 +393,9 @@ static bool output_grow(struct connection *conn, size_t len)
 	if (!out)
 		return false;
 	if (conn->out)
-		memcpy(out, conn->out + conn->out_start, conn->out_len - conn->out_start);
-	conn->out_len -= conn->out_start;
-	conn->out_start = 0;
+		memcpy(out + headroom, conn->out + conn->out_start, waiting);
+	conn->out_start = headroom;
+	conn->out_len = headroom + waiting;
 	net_chunk_free(net, conn->out, conn->out_cap);
 	conn->out = out;
 	conn->out_cap = cap;
@@ -454,7 +471,7 @@ static void resume_now(struct connection *conn)
 	/* Time in which we did not read is not the peer's silence. */
 	conn->last_read_ms = conn->worker->now_ms;
 	if (conn->in_len && conn->in_len >= conn->in_wanted)
-		hand_up(conn, slice_of(conn->in, conn->in_len));
+		connection_hand_up(conn, slice_of(conn->in, conn->in_len));
 	if (conn->worker)
 		connection_watch(conn);
 }
@@ -531,13 +548,16 @@ static void connection_reap(struct connection *conn)
 	leave_lists(conn);
 	poll_close(conn);
 	conn->transport->close(conn);
-	discard_input(conn);
-	close(conn->fd);
-	conn->fd = -1;
+	if (!connection_is_pushed(conn)) {
+		discard_input(conn);
+		close(conn->fd);
+		conn->fd = -1;
+	}
 	net_chunk_free(net_worker_of(me), conn->out, conn->out_cap);
 	conn->out = NULL;
 	input_release(conn);
-	counter_sub(me->counters, COUNTER_CONNECTIONS_OPEN, 1);
+	if (!(conn->flags & CONNECTION_IS_RELAY))
+		counter_sub(me->counters, COUNTER_CONNECTIONS_OPEN, 1);
 	conn->ops->on_closed(conn);
 }
 
@@ -579,6 +599,8 @@ void connection_detach(struct connection *conn)
 		conn->flags |= CONNECTION_CHOKED;
 	leave_lists(conn);
 	poll_close(conn);
+	if (connection_is_pushed(conn))
+		relay_leave_behind(conn);
 	counter_sub(conn->worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
 	conn->worker = NULL;
 }
@@ -588,7 +610,8 @@ void connection_attach(struct connection *conn, struct worker *worker)
 	conn->worker = worker;
 	conn->last_read_ms = worker->now_ms;
 	counter_add(worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
-	if (poll_open(conn, worker) != ERR_NONE) {
+	if (connection_is_pushed(conn) ? !relay_arrive(conn)
+				       : poll_open(conn, worker) != ERR_NONE) {
 		conn->ops->on_lost(conn, ENOMEM);
 		return;
 	}

@@ -44,14 +44,25 @@ struct connection_ops {
 	void (*on_closed)(struct connection *conn);
 };
 
-/* How bytes travel. TCP and Unix sockets here; TLS and others beside it. */
+/*
+ * How bytes travel. TCP and Unix sockets here; TLS and others beside it. Most transports are polled:
+ * net watches the descriptor and reads. A pushed one (watch is not NULL) has no descriptor of its
+ * own: somebody hands its bytes in with connection_push().
+ */
 struct transport {
 	const char *name;
+	/* So many bytes in front of output may be written to by write(): a frame's header. */
+	uint16_t headroom;
 	/* As read(2) and write(2): -1 with errno EAGAIN when it would wait. */
 	ssize_t (*read)(struct connection *conn, void *out, size_t cap);
 	ssize_t (*write)(struct connection *conn, const void *bytes, size_t len);
 	/* Says goodbye and frees transport_state; the descriptor is closed by the caller. */
 	void (*close)(struct connection *conn);
+	/* Pushed transports only. From now on hand in bytes (UV_READABLE), tell when there is room for
+	 * output (UV_WRITABLE), or not. */
+	void (*watch)(struct connection *conn, uint16_t events);
+	/* transport_state belongs to another connection now. */
+	void (*rebind)(struct connection *conn);
 };
 
 extern const struct transport transport_tcp;
@@ -65,6 +76,17 @@ enum connection_flag {
 	CONNECTION_RESUMING = 1 << 5, /* in the worker's list of those to read again */
 	CONNECTION_EOF = 1 << 6,      /* the peer will send nothing more */
 	CONNECTION_RESUME_WANTED = 1 << 7, /* resumed, and not paused again since */
+	CONNECTION_IS_RELAY = 1 << 8, /* stands in for one on another worker, which is counted */
+};
+
+/* Why it ends, for transports that can tell the peer. */
+enum connection_farewell {
+	FAREWELL_NORMAL,
+	FAREWELL_GOING_AWAY, /* the broker stops */
+	FAREWELL_PROTOCOL,   /* the peer broke it */
+	FAREWELL_POLICY,     /* not authorised, and the like */
+	FAREWELL_TOO_LARGE,
+	FAREWELL_BUSY, /* no memory, a limit is reached */
 };
 
 struct connection {
@@ -81,7 +103,8 @@ struct connection {
 	uint32_t out_start, out_len, out_cap;
 	int fd;
 	uint16_t flags;	       /* enum connection_flag */
-	uint16_t events;       /* what the poll handle watches */
+	uint16_t events;       /* what the poll handle, or the transport, watches */
+	uint8_t farewell;      /* enum connection_farewell */
 	uint32_t output_limit; /* bytes; above it a choked connection is not read */
 	struct address address;
 	uint64_t last_read_ms; /* while stalled: when it last took output */
@@ -95,6 +118,24 @@ void net_worker_fini(struct worker *worker);
 enum err connection_init(struct connection *conn, struct worker *worker, int fd,
 			 const struct transport *transport, const struct connection_ops *ops,
 			 uint32_t output_limit) ERR_CHECKED;
+
+/* With a transport that is pushed and its state, which must know the connection already. */
+void connection_init_pushed(struct connection *conn, struct worker *worker,
+			    const struct transport *transport, void *transport_state,
+			    const struct connection_ops *ops, uint32_t output_limit);
+
+/*
+ * For pushed transports: bytes have arrived, in memory that may be changed (all are taken, whether
+ * the connection is paused or not); there is room for output again; the peer has gone.
+ */
+void connection_push(struct connection *conn, struct slice bytes);
+void connection_push_writable(struct connection *conn);
+void connection_push_lost(struct connection *conn, int error);
+
+static inline bool connection_is_pushed(const struct connection *conn)
+{
+	return conn->transport->watch != NULL;
+}
 
 static inline bool connection_is_choked(const struct connection *conn)
 {
@@ -129,7 +170,8 @@ void connection_resume(struct connection *conn);
 void connection_close(struct connection *conn);
 
 /* Moves to another worker: detached it belongs to whoever holds it, unread bytes and output that
- * the peer has not taken included. */
+ * the peer has not taken included. A pushed one leaves a relay behind (relay.h), which carries its
+ * bytes. */
 void connection_detach(struct connection *conn);
 /* On the new worker. On failure the connection is closed and on_closed() runs. */
 void connection_attach(struct connection *conn, struct worker *worker);

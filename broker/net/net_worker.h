@@ -31,6 +31,7 @@ struct net_worker {
 	uint32_t turn_bytes;
 	struct net_chunk *free_chunks[NET_CHUNK_CLASSES];
 	uint32_t free_count[NET_CHUNK_CLASSES];
+	uint32_t relays;     /* that stand here for connections of other workers */
 	uint32_t polls_open; /* poll handles that libuv has not let go of yet */
 	uint8_t read_buffer[2u * NET_READ_BYTES];
 };
