@@ -299,9 +299,9 @@ static void log_tree(struct broker *broker)
 	topic_tree_visit(tree, log_filter, NULL);
 }
 
-static void on_signal(uv_signal_t *handle, int signum)
+static void on_signal(void *context, int signum)
 {
-	struct broker *broker = handle->data;
+	struct broker *broker = context;
 
 	switch (signum) {
 	case SIGTERM: broker_stop(broker, "SIGTERM"); break;
@@ -320,31 +320,20 @@ static void on_signal(uv_signal_t *handle, int signum)
 
 void broker_run(struct broker *broker)
 {
-	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
-
 	rcu_thread_register();
 	uv_run(&broker->loop, UV_RUN_DEFAULT);
 	rcu_thread_unregister();
-	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-		uv_close((uv_handle_t *)&broker->signals[i], NULL);
+	signals_close(&broker->signals);
 	uv_close((uv_handle_t *)&broker->wake, NULL);
 	uv_close((uv_handle_t *)&broker->stop_timer, NULL);
 	uv_run(&broker->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&broker->loop);
 }
 
-/* Before the threads start, so that no signal finds its default action. */
 void broker_watch_signals(struct broker *broker)
 {
-	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
-
-	signal(SIGPIPE, SIG_IGN);
 	BUG_ON(uv_loop_init(&broker->loop) != 0);
-	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-		uv_signal_init(&broker->loop, &broker->signals[i]);
-		broker->signals[i].data = broker;
-		uv_signal_start(&broker->signals[i], on_signal, signals[i]);
-	}
+	signals_open(&broker->signals, &broker->loop, on_signal, broker);
 	uv_async_init(&broker->loop, &broker->wake, on_wake);
 	broker->wake.data = broker;
 	uv_timer_init(&broker->loop, &broker->stop_timer);

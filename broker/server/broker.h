@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "server/command_line.h"
+#include "server/signals.h"
 #include "server/snapshot.h"
 #include "session/broker_sessions.h"
 
@@ -24,7 +25,7 @@ struct broker {
 	size_t listener_count;
 
 	uv_loop_t loop;
-	uv_signal_t signals[5];
+	struct signals signals;
 	uv_async_t wake;       /* something below has changed */
 	uv_timer_t stop_timer; /* looks whether all have gone */
 	bool has_pid_file;     /* we wrote it */
