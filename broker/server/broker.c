@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "base/rcu.h"
 #include "server/privileges.h"
+#include "server/service_manager.h"
 #include "server/sys_topics.h"
 #include "session/client.h"
 
@@ -258,6 +259,7 @@ static void broker_stop(struct broker *broker, const char *why)
 	if (broker->is_stopping)
 		return;
 	broker->is_stopping = true;
+	service_manager_stopping();
 	log_event(LOG_TYPE_NOTICE, NULL, "%s: the broker is stopping", why);
 	runtime_on_every_worker(broker->runtime, stop_worker, NULL, broker);
 	on_stop_timer(&broker->stop_timer);

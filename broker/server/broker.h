@@ -36,6 +36,7 @@ struct broker {
 	bool has_looked;       /* all workers have counted themselves in workers_busy */
 	unsigned reloads_done;
 	unsigned reloads_logged;
+	unsigned reloads_begun; /* that passed the check */
 };
 
 static inline const struct config *broker_config(const struct broker *broker)

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "server/broker.h"
+#include "server/service_manager.h"
 #include "server/sys_topics.h"
 
 /* One reload on its way through the workers. */
@@ -88,21 +89,32 @@ static struct session_settings *prepare(struct broker *broker)
 	return settings;
 }
 
+/* Earlier reloads may still be on their way; the last one to end says so. */
+static void tell_end(struct broker *broker)
+{
+	if (broker->reloads_begun == broker->reloads_logged && !broker->is_stopping)
+		service_manager_ready();
+}
+
 void broker_reload(struct broker *broker)
 {
-	struct session_settings *settings = prepare(broker);
+	struct session_settings *settings;
 	struct err_detail detail;
 	struct reload *reload;
 
+	service_manager_reloading();
+	settings = prepare(broker);
 	if (!settings) {
 		/* Whoever moved the log files away asked for new ones all the same. */
 		(void)!broker_open_log(broker_config(broker), &detail);
+		tell_end(broker);
 		return;
 	}
 	reload = calloc(1, sizeof *reload);
 	if (!reload) {
 		session_settings_unref(&settings);
 		reload_failed("no memory.");
+		tell_end(broker);
 		return;
 	}
 	reload->broker = broker;
@@ -112,6 +124,7 @@ void broker_reload(struct broker *broker)
 	session_settings_unref(&broker->settings);
 	broker->settings = settings;
 	memory_limit_set(broker_config(broker)->memory_limit);
+	broker->reloads_begun++;
 	runtime_on_every_worker(broker->runtime, configure_worker, NULL, reload);
 }
 
@@ -119,8 +132,11 @@ void broker_reload_report(struct broker *broker)
 {
 	unsigned done = __atomic_load_n(&broker->reloads_done, __ATOMIC_ACQUIRE);
 
+	if (broker->reloads_logged == done)
+		return;
 	while (broker->reloads_logged != done) {
 		broker->reloads_logged++;
 		log_event(LOG_TYPE_NOTICE, NULL, "Configuration reloaded");
 	}
+	tell_end(broker);
 }

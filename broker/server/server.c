@@ -10,6 +10,7 @@
 
 #include "base/version.h"
 #include "server/broker.h"
+#include "server/service_manager.h"
 
 /* -d: the pipe by which the process in the background tells the one in front that it serves; -1:
  * there is none. */
@@ -108,6 +109,7 @@ static int serve(const struct command_line *line, struct config *config,
 	broker.hooks = hooks;
 	/* Before the listeners are open: who can connect may also send SIGHUP, which would kill. */
 	broker_watch_signals(&broker);
+	service_manager_open();
 	if (broker_open_take(&broker, config, &detail) != ERR_NONE) {
 		status = print_failure(&detail);
 		broker_close(&broker);
@@ -121,9 +123,11 @@ static int serve(const struct command_line *line, struct config *config,
 			  NIGHTJAR_VERSION);
 		if (front >= 0)
 			leave_front();
+		service_manager_ready();
 		broker_run(&broker);
 	}
 	broker_close(&broker);
+	service_manager_close();
 	log_event(LOG_TYPE_NOTICE, NULL, "nightjar version %s has stopped", NIGHTJAR_VERSION);
 	log_close();
 	return status;
