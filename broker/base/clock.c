@@ -17,17 +17,30 @@ static uint64_t clock_read_us(clockid_t id)
 	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
-uint64_t clock_now_ms(void)
+uint64_t clock_fine_us(void)
 {
 	uint64_t frozen = __atomic_load_n(&frozen_at_ms, __ATOMIC_RELAXED);
-	uint64_t base = frozen ? frozen : clock_read_us(CLOCK_MONOTONIC) / 1000u + 1;
+	uint64_t base = frozen ? frozen * 1000u : clock_read_us(CLOCK_MONOTONIC) + 1000u;
 
-	return base + __atomic_load_n(&advanced_ms, __ATOMIC_RELAXED);
+	return base + __atomic_load_n(&advanced_ms, __ATOMIC_RELAXED) * 1000u;
+}
+
+uint64_t clock_now_ms(void)
+{
+	return clock_fine_us() / 1000u;
 }
 
 uint64_t clock_now_us(void)
 {
 	return clock_read_us(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_now_ns(void)
+{
+	struct timespec now;
+
+	BUG_ON(clock_gettime(CLOCK_MONOTONIC, &now) != 0);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 uint64_t clock_wall_ms(void)

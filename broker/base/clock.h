@@ -14,8 +14,13 @@
 /* Milliseconds since some moment before the start of this process; never goes back, never 0. */
 uint64_t clock_now_ms(void);
 
-/* The same in microseconds, to measure turns. It does not follow a clock that tests move. */
+/* The same in microseconds: clock_now_ms() is this / 1000. */
+uint64_t clock_fine_us(void);
+
+/* In microseconds, to measure turns. It does not follow a clock that tests move. */
 uint64_t clock_now_us(void);
+/* In nanoseconds, to measure what is shorter. */
+uint64_t clock_now_ns(void);
 
 /* Milliseconds since 1970-01-01 UTC. May jump when the administrator sets the clock. */
 uint64_t clock_wall_ms(void);

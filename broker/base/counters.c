@@ -24,6 +24,7 @@ static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct counters unattached;	    /* of all threads that attached none */
 static struct counters *list = &unattached; /* guarded by list_lock */
 static uint64_t ended_sum[COUNTER_COUNT];   /* guarded by list_lock: of threads that detached */
+static struct histogram_values ended_histogram[HISTOGRAM_COUNT]; /* the same */
 
 __thread struct counters *counters_mine = &unattached;
 
@@ -48,6 +49,8 @@ void counters_detach(struct counters *counters)
 	*link = counters->next;
 	for (size_t i = 0; i < COUNTER_COUNT; i++)
 		ended_sum[i] += counters->value[i];
+	for (size_t i = 0; i < HISTOGRAM_COUNT; i++)
+		histogram_values_add(&ended_histogram[i], &counters->histogram[i]);
 	pthread_mutex_unlock(&list_lock);
 	if (counters_mine == counters)
 		counters_mine = &unattached;
@@ -84,6 +87,21 @@ uint64_t counter_total(enum counter which)
 	sum = counter_total_locked(which);
 	pthread_mutex_unlock(&list_lock);
 	return sum;
+}
+
+uint64_t counter_of(const struct counters *counters, enum counter which)
+{
+	return counter_shown(which, __atomic_load_n(&counters->value[which], __ATOMIC_RELAXED));
+}
+
+void histograms_sum(struct histogram_values out_sum[HISTOGRAM_COUNT])
+{
+	pthread_mutex_lock(&list_lock);
+	memcpy(out_sum, ended_histogram, sizeof ended_histogram);
+	for (const struct counters *c = list; c; c = c->next)
+		for (size_t i = 0; i < HISTOGRAM_COUNT; i++)
+			histogram_values_add(&out_sum[i], &c->histogram[i]);
+	pthread_mutex_unlock(&list_lock);
 }
 
 uint64_t counters_sys_value(const uint64_t sum[COUNTER_COUNT], const char *sys_path)

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/histograms.h"
+
 enum counter {
 #define COUNTER(name, kind, metric, labels, help, sys_path) COUNTER_##name,
 #include "base/counters.def"
@@ -35,6 +37,7 @@ extern const struct counter_info counter_info[COUNTER_COUNT];
 /* Written by: the thread that attached it. Read by: any, through counters_sum(). */
 struct counters {
 	uint64_t value[COUNTER_COUNT];
+	struct histogram_values histogram[HISTOGRAM_COUNT];
 	struct counters *next; /* guarded by the list's mutex in counters.c */
 } __attribute__((aligned(64)));
 
@@ -68,9 +71,17 @@ static inline void counter_sub(struct counters *counters, enum counter which, ui
 #define UNCOUNT(which) counter_sub(counters_mine, COUNTER_##which, 1)
 #define UNCOUNT_BY(which, n) counter_sub(counters_mine, COUNTER_##which, (n))
 
+/* From the calling thread, as COUNT(). */
+#define RECORD(which, value)                                                                       \
+	histogram_values_record(&counters_mine->histogram[HISTOGRAM_##which], HISTOGRAM_##which,   \
+				(value))
+
 /* Sums of all threads, those that ended included. A gauge caught below zero is shown as 0. */
 void counters_sum(uint64_t out_sum[COUNTER_COUNT]);
 uint64_t counter_total(enum counter which);
+void histograms_sum(struct histogram_values out_sum[HISTOGRAM_COUNT]);
+/* Of one thread. Any thread, as long as it is attached. */
+uint64_t counter_of(const struct counters *counters, enum counter which);
 
 /* The sum of all rows with this $SYS path (below $SYS/broker/), from what counters_sum() gave. */
 uint64_t counters_sys_value(const uint64_t sum[COUNTER_COUNT], const char *sys_path);

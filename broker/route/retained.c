@@ -150,6 +150,7 @@ static const struct trie_type retained_type = {
 	.name_offset = offsetof(struct retained_node, name),
 	.node_bytes = offsetof(struct retained_node, name),
 	.memory_class = MEMORY_RETAINED,
+	.lock_held = HISTOGRAM_TREE_LOCK_RETAINED,
 	.retire_locked = node_retire_locked,
 	.on_link_locked = node_on_link_locked,
 	.on_unlink_locked = node_on_unlink_locked,

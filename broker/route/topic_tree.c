@@ -100,6 +100,7 @@ static const struct trie_type tree_type = {
 	.name_offset = offsetof(struct topic_node, name),
 	.node_bytes = offsetof(struct topic_node, name),
 	.memory_class = MEMORY_SUBSCRIPTION,
+	.lock_held = HISTOGRAM_TREE_LOCK_SUBSCRIPTIONS,
 	.retire_locked = node_retire_locked,
 	.fini = node_fini,
 };

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 
 #include "base/bug.h"
+#include "base/clock.h"
 #include "mqtt/topic.h"
 
 struct level {
@@ -148,6 +149,7 @@ void topic_trie_fini(struct topic_trie *trie)
 void topic_trie_lock(struct topic_trie *trie)
 {
 	pthread_mutex_lock(&trie->lock);
+	trie->locked_ns = clock_now_ns();
 }
 
 /* On liburcu's thread: the dying have no readers any more, and the next ones' turn comes. */
@@ -175,13 +177,17 @@ static void grace_ended(struct rcu_head *head)
 void topic_trie_unlock(struct topic_trie *trie)
 {
 	bool start = trie->dead && !trie->is_grace_running;
+	enum histogram lock_held = trie->type->lock_held;
+	uint64_t held_ns;
 
 	if (start) {
 		trie->is_grace_running = true;
 		trie->dying = trie->dead;
 		trie->dead = NULL;
 	}
+	held_ns = clock_now_ns() - trie->locked_ns;
 	pthread_mutex_unlock(&trie->lock);
+	histogram_values_record(&counters_mine->histogram[lock_held], lock_held, held_ns);
 	if (start)
 		rcu_defer_free(&trie->grace, grace_ended);
 }

@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 
+#include "base/counters.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -47,6 +48,7 @@ struct trie_type {
 	size_t name_offset; /* of the level's name in the whole object */
 	size_t node_bytes;  /* of the object without its name: at least name_offset */
 	enum memory_class memory_class;
+	enum histogram lock_held; /* where it is recorded how long */
 	/*
 	 * With the lock held: nothing is below the node. Does its user need it? If not, he must make
 	 * sure at the same time that nobody can begin to, and the node goes.
@@ -71,6 +73,7 @@ struct topic_trie {
 	struct trie_node *dying, *dead;
 	struct rcu_head grace;
 	bool is_grace_running;
+	uint64_t locked_ns; /* when the lock was taken that is held now */
 };
 
 enum err topic_trie_init(struct topic_trie *trie, const struct trie_type *type) ERR_CHECKED;

@@ -129,7 +129,7 @@ struct message *message_create(struct worker *me, const struct message_content *
 	message_fill(m, content);
 	m->shared_refs = 1;
 	m->retained_version = 0;
-	m->arrived_ms = me ? me->now_ms : clock_now_ms();
+	m->arrived_us = me ? me->now_us : clock_fine_us();
 	m->expires_ms = content->expires_ms;
 	m->topic_hash = content->topic_hash;
 	m->origin_handle = content->origin_handle;

@@ -74,7 +74,7 @@ struct message {
 
 	/* Frozen after message_create(). */
 	uint64_t number;	   /* 64 bits, unique in this process: worker in the upper 16 */
-	uint64_t arrived_ms;	   /* clock_now_ms() */
+	uint64_t arrived_us;	   /* clock_fine_us() of the turn that read it */
 	uint64_t expires_ms;	   /* clock_now_ms() at which it expires; 0: never */
 	uint64_t topic_hash;	   /* hash_bytes(topic) */
 	uint64_t origin_handle;	   /* handle_t of the publishing session; 0: none */
@@ -93,6 +93,11 @@ struct message {
 static inline uint64_t message_expires_ms(const struct message *m)
 {
 	return m->flags & MESSAGE_RETAIN_EXPIRY ? 0 : m->expires_ms;
+}
+
+static inline uint64_t message_arrived_ms(const struct message *m)
+{
+	return m->arrived_us / 1000;
 }
 
 static inline struct slice message_topic(const struct message *m)

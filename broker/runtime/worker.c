@@ -89,7 +89,8 @@ void worker_turn_start(struct worker *me)
 {
 	me->is_in_turn = true;
 	me->turn++;
-	me->now_ms = clock_now_ms();
+	me->now_us = clock_fine_us();
+	me->now_ms = me->now_us / 1000;
 	turn_clock_begin(&me->turn_clock, uv_now(&me->loop));
 	counter_add(me->counters, COUNTER_TURNS, 1);
 }
@@ -184,6 +185,18 @@ static void worker_settle(struct worker *me, bool has_more)
 		uv_idle_stop(&me->idle);
 }
 
+/* One clock reading a turn is the whole price of both histograms. */
+static void worker_record_turn(struct worker *me)
+{
+	uint64_t now_us = clock_fine_us();
+
+	if (now_us > me->now_us)
+		RECORD(TURN, (now_us - me->now_us) * 1000);
+	if (me->sampled_us && now_us > me->sampled_us)
+		RECORD(PUBLISH_LATENCY, (now_us - me->sampled_us) * 1000);
+	me->sampled_us = 0;
+}
+
 static void on_turn_end(uv_prepare_t *handle)
 {
 	struct worker *me = handle->data;
@@ -205,6 +218,7 @@ static void on_turn_end(uv_prepare_t *handle)
 	worker_stop_after_post(me);
 	turn_clock_mark(clock, TURN_POST);
 	turn_clock_end(clock, me->id);
+	worker_record_turn(me);
 	worker_arm_wheel(me);
 	me->is_in_turn = false;
 	worker_settle(me, has_more);
@@ -263,7 +277,8 @@ enum err worker_init(struct worker *me, struct runtime *runtime, uint16_t id,
 	me->tasks_tail = &me->tasks;
 	me->credit_waiters_tail = &me->credit_waiters;
 	me->wheel_due_ms = UINT64_MAX;
-	me->now_ms = clock_now_ms();
+	me->now_us = clock_fine_us();
+	me->now_ms = me->now_us / 1000;
 	err = worker_init_loop(me, detail);
 	if (err)
 		return err;

@@ -67,8 +67,12 @@ struct worker {
 	uint16_t id;
 	bool stopping;
 	struct runtime *runtime;
-	uv_loop_t loop;		  /* its data is this worker */
-	uint64_t now_ms;	  /* clock_now_ms() at the beginning of this turn's events */
+	uv_loop_t loop;	 /* its data is this worker */
+	uint64_t now_ms; /* clock_now_ms() at the beginning of this turn's events */
+	uint64_t now_us; /* the same moment on clock_fine_us() */
+	/* Arrival of the first message that was delivered in this turn; 0: none yet. Its latency is
+	 * taken when the turn has ended: a look at this number is all that others cost. */
+	uint64_t sampled_us;
 	uint64_t turn;		  /* number of this turn */
 	bool is_in_turn;	  /* now_ms is of this turn */
 	struct timer_wheel wheel; /* arm timers with timer_arm_in(&me->wheel, ...) */

@@ -174,6 +174,10 @@ void client_close(struct client *client, enum close_cause cause, uint8_t reason_
 	client->state = CLIENT_ENDING;
 	client->close_cause = (uint8_t)cause;
 	counter_add(client->conn.worker->counters, info->counter, 1);
+	if (client->session) {
+		client->session->last_cause = (uint8_t)(cause + 1);
+		client->session->last_end_s = (uint32_t)(client->conn.worker->now_ms / 1000);
+	}
 	/* At once: before this turn ends another connection may take the session over. */
 	if (client->session && !info->publishes_will)
 		will_free(client->conn.worker, &client->session->will);
@@ -515,6 +519,7 @@ bool client_accept(struct worker *me, uint16_t listener, int fd, const struct ad
 		return false;
 	}
 	memory_charge(MEMORY_INPUT, sizeof *client);
+	client->accepted_ms = me->now_ms;
 	mine->clients++;
 	timer_init(&client->timer, client_on_timer);
 	timer_arm_at(&me->wheel, &client->timer, me->now_ms + mine->settings->connect_timeout_ms);

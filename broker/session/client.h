@@ -65,6 +65,7 @@ struct client {
 	struct hook_answers *answers; /* what plugins said about the packet at the head */
 	struct credit_waiter credit;
 	struct client *moving_next;
+	uint64_t accepted_ms;
 	uint32_t maximum_packet_size; /* the client's; 0: none */
 	/* Ours, as CONNACK told them: a reload binds later connections only. */
 	uint32_t our_packet_size; /* 0: none */

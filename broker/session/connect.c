@@ -559,6 +559,14 @@ static bool send_connack(struct client *client, bool session_present)
 	return true;
 }
 
+/* Another worker accepted it, maybe, in a turn that began after this one. */
+static void record_connect(struct worker *me, const struct client *client)
+{
+	uint64_t took_ms = me->now_ms > client->accepted_ms ? me->now_ms - client->accepted_ms : 0;
+
+	RECORD(CONNECT, took_ms * 1000000);
+}
+
 static void client_go_online(struct client *client, bool session_present)
 {
 	struct worker *me = client->conn.worker;
@@ -574,6 +582,7 @@ static void client_go_online(struct client *client, bool session_present)
 		return;
 	client->state = CLIENT_ONLINE;
 	counter_add(me->counters, COUNTER_CLIENTS_CONNECTED, 1);
+	record_connect(me, client);
 	log_connected(client);
 	pending_connect_free(client);
 	client_watch_keep_alive(client);

@@ -17,7 +17,8 @@
  */
 static bool expiry_left(struct worker *me, const struct message *message, uint32_t *out_s)
 {
-	uint64_t now_ms = me->now_ms > message->arrived_ms ? me->now_ms : message->arrived_ms;
+	uint64_t arrived_ms = message_arrived_ms(message);
+	uint64_t now_ms = me->now_ms > arrived_ms ? me->now_ms : arrived_ms;
 	uint64_t left_ms;
 
 	if (message->expires_ms <= now_ms)
@@ -84,8 +85,19 @@ static void encoding_use_alias(struct worker *me, struct client *client,
 	}
 }
 
-static void count_sent(struct worker *me, const struct message *message)
+/* The first one of a turn, see runtime/worker.h. */
+static void sample_latency(struct worker *me, const struct session *session,
+			   const struct message *message, bool retain)
 {
+	if (!retain && message_arrived_ms(message) >= session->since_ms)
+		me->sampled_us = message->arrived_us;
+}
+
+static void count_sent(struct worker *me, const struct session *session,
+		       const struct message *message, bool retain)
+{
+	if (__builtin_expect(!me->sampled_us, 0))
+		sample_latency(me, session, message, retain);
 	counter_add(me->counters, COUNTER_PACKETS_SENT_PUBLISH, 1);
 	counter_add(me->counters, COUNTER_PUBLISH_SENT, 1);
 	counter_add(me->counters, COUNTER_PUBLISH_BYTES_SENT, message->payload_len);
@@ -134,7 +146,7 @@ enum sent send_publish(struct worker *me, struct session *session, const struct 
 	if (!room)
 		return SENT_NO_CLIENT;
 	connection_wrote(&client->conn, publish_encode(room, &encoding));
-	count_sent(me, out->message);
+	count_sent(me, session, out->message, encoding.retain);
 	trace_message(session, "sent", message_topic(out->message), out->qos);
 	return SENT_YES;
 }
@@ -182,7 +194,7 @@ static void send_shared(struct worker *me, struct client *client, const struct d
 		return;
 	memcpy(room, shared->bytes, shared->len);
 	connection_wrote(&client->conn, shared->len);
-	count_sent(me, delivery->message);
+	count_sent(me, client->session, delivery->message, delivery->retain);
 	trace_message(client->session, "sent", message_topic(delivery->message), 0);
 }
 
@@ -203,7 +215,7 @@ static void send_plain(struct worker *me, struct client *client, const struct de
 	if (!room)
 		return;
 	connection_wrote(&client->conn, publish_encode(room, &encoding));
-	count_sent(me, delivery->message);
+	count_sent(me, client->session, delivery->message, delivery->retain);
 	trace_message(client->session, "sent", message_topic(delivery->message), 0);
 }
 

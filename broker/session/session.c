@@ -230,6 +230,7 @@ enum err session_open(struct worker *me, struct client *client, struct registrat
 	session_set_expiry(me, session, expiry_asked(packet));
 	session->version = client->version;
 	session->client = client;
+	session->since_ms = me->now_ms;
 	client->session = session;
 	trace_set(me, session);
 	counter_sub(me->counters, COUNTER_SESSIONS_OFFLINE, 1);
@@ -285,6 +286,7 @@ static void session_on_timer(struct timer *timer)
 void session_detach(struct worker *me, struct session *session, bool publish_will)
 {
 	session->client = NULL;
+	session->since_ms = me->now_ms;
 	counter_add(me->counters, COUNTER_SESSIONS_OFFLINE, 1);
 	if (!publish_will)
 		will_free(me, &session->will);
