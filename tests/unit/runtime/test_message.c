@@ -30,7 +30,7 @@ static void a_message_holds_what_it_was_made_of(void **unused)
 	assert_int_equal(m->expires_ms, 77);
 	assert_int_equal(m->flags, MESSAGE_RETAIN);
 	assert_int_equal(m->home, WORKER_NONE);
-	assert_true(m->arrived_ms > 0);
+	assert_true(m->arrived_us > 0);
 	message_unref_shared(NULL, &m);
 	assert_null(m);
 	assert_int_equal(memory_used(MEMORY_MESSAGE), 0);
