@@ -24,24 +24,10 @@
 #include "base/memory.h"
 #include "net/connection_parts.h"
 #include "net/net_worker.h"
+#include "net/poller.h"
 #include "net/relay.h"
 
-/* The poll handle is a block of its own: libuv lets go of it only some time after uv_close(), when
- * the connection may be freed already or live on another worker. */
-struct connection_poll {
-	uv_poll_t handle;
-	struct connection *conn; /* NULL: detached */
-};
-
 static void connection_watch(struct connection *conn);
-
-static void on_poll_closed(uv_handle_t *handle)
-{
-	struct connection_poll *poll = handle->data;
-
-	net_worker_of(TIMER_OWNER(handle->loop, struct worker, loop))->polls_open--;
-	free(poll);
-}
 
 static bool turn_has_budget(struct worker *me, struct net_worker *net)
 {
@@ -259,11 +245,13 @@ void connection_flush(struct connection *conn)
 }
 
 /*
- * libuv reports an error of the socket without saying which, and stops watching. What the peer sent
- * before it is still there to be read; the read after the last byte tells the error.
+ * The socket has an error, and is not watched any more. What the peer sent before it is still there
+ * to be read; the read after the last byte tells the error.
  */
-static void read_to_the_end(struct connection *conn)
+static void on_error(struct connection *conn)
 {
+	if (connection_is_closing(conn))
+		return;
 	conn->events = 0;
 	for (int i = 0; i < 1024 && conn->worker && !connection_is_closing(conn); i++) {
 		if (conn->flags & (CONNECTION_PAUSED | CONNECTION_STALLED))
@@ -278,18 +266,10 @@ static void read_to_the_end(struct connection *conn)
 		conn->ops->on_lost(conn, ECONNRESET);
 }
 
-static void on_poll(uv_poll_t *handle, int status, int events)
+static void on_ready(struct connection *conn, int events)
 {
-	struct connection_poll *poll = handle->data;
-	struct connection *conn = poll->conn;
-
-	worker_turn_begin(worker_current);
-	if (!conn || connection_is_closing(conn))
+	if (connection_is_closing(conn))
 		return;
-	if (status < 0) {
-		read_to_the_end(conn);
-		return;
-	}
 	if (events & UV_WRITABLE)
 		connection_flush(conn);
 	if (conn->worker && (events & UV_READABLE))
@@ -300,7 +280,7 @@ static void connection_watch(struct connection *conn)
 {
 	uint16_t events = 0;
 
-	if (!conn->poll && !connection_is_pushed(conn))
+	if (conn->fd < 0 && !connection_is_pushed(conn))
 		return;
 	if (!(conn->flags & (CONNECTION_PAUSED | CONNECTION_STALLED)))
 		events |= UV_READABLE;
@@ -311,38 +291,8 @@ static void connection_watch(struct connection *conn)
 	conn->events = events;
 	if (connection_is_pushed(conn))
 		conn->transport->watch(conn, events);
-	else if (events)
-		uv_poll_start(&conn->poll->handle, events, on_poll);
-	else
-		uv_poll_stop(&conn->poll->handle);
-}
-
-static enum err poll_open(struct connection *conn, struct worker *worker)
-{
-	struct connection_poll *poll = malloc(sizeof *poll);
-
-	if (!poll)
-		return ERR_NOMEM;
-	if (uv_poll_init(&worker->loop, &poll->handle, conn->fd) != 0) {
-		free(poll);
-		return ERR_IO;
-	}
-	poll->conn = conn;
-	poll->handle.data = poll;
-	net_worker_of(worker)->polls_open++;
-	conn->poll = poll;
-	conn->events = 0;
-	return ERR_NONE;
-}
-
-static void poll_close(struct connection *conn)
-{
-	if (!conn->poll)
-		return;
-	conn->poll->conn = NULL;
-	uv_poll_stop(&conn->poll->handle);
-	uv_close((uv_handle_t *)&conn->poll->handle, on_poll_closed);
-	conn->poll = NULL;
+	else if (poller_watch(net_worker_of(conn->worker)->poller, conn) != ERR_NONE)
+		conn->ops->on_lost(conn, ENOMEM);
 }
 
 void connection_fill(struct connection *conn, struct worker *worker,
@@ -369,11 +319,11 @@ enum err connection_init(struct connection *conn, struct worker *worker, int fd,
 
 	connection_fill(conn, worker, transport, ops, output_limit);
 	conn->fd = fd;
-	err = poll_open(conn, worker);
+	conn->events = UV_READABLE;
+	err = poller_watch(net_worker_of(worker)->poller, conn);
 	if (err != ERR_NONE)
 		return err;
 	counter_add(worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
-	connection_watch(conn);
 	return ERR_NONE;
 }
 
@@ -546,7 +496,6 @@ static void connection_reap(struct connection *conn)
 
 	output_flush(conn);
 	leave_lists(conn);
-	poll_close(conn);
 	conn->transport->close(conn);
 	if (!connection_is_pushed(conn)) {
 		discard_input(conn);
@@ -598,9 +547,11 @@ void connection_detach(struct connection *conn)
 	if (conn->out)
 		conn->flags |= CONNECTION_CHOKED;
 	leave_lists(conn);
-	poll_close(conn);
 	if (connection_is_pushed(conn))
 		relay_leave_behind(conn);
+	else
+		poller_forget(net_worker_of(conn->worker)->poller, conn);
+	conn->events = 0; /* attaching begins to watch */
 	counter_sub(conn->worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
 	conn->worker = NULL;
 }
@@ -610,8 +561,7 @@ void connection_attach(struct connection *conn, struct worker *worker)
 	conn->worker = worker;
 	conn->last_read_ms = worker->now_ms;
 	counter_add(worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
-	if (connection_is_pushed(conn) ? !relay_arrive(conn)
-				       : poll_open(conn, worker) != ERR_NONE) {
+	if (connection_is_pushed(conn) && !relay_arrive(conn)) {
 		conn->ops->on_lost(conn, ENOMEM);
 		return;
 	}
@@ -626,6 +576,10 @@ enum err net_worker_init(struct worker *worker)
 
 	if (!net)
 		return ERR_NOMEM;
+	if (poller_create(worker, on_ready, on_error, &net->poller) != ERR_NONE) {
+		free(net);
+		return ERR_NOMEM;
+	}
 	net->resume_task.run = run_resume;
 	worker->slot[WORKER_SLOT_NET] = net;
 	worker_add_reap_hook(worker, reap_all);
@@ -639,6 +593,7 @@ void net_worker_fini(struct worker *worker)
 
 	if (!net)
 		return;
+	poller_destroy(&net->poller);
 	for (int class = 0; class < NET_CHUNK_CLASSES; class ++) {
 		while (net->free_chunks[class]) {
 			struct net_chunk *chunk = net->free_chunks[class];

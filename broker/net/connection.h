@@ -26,7 +26,6 @@
 #include "runtime/worker.h"
 
 struct connection;
-struct connection_poll;
 
 struct connection_ops {
 	/*
@@ -94,7 +93,6 @@ struct connection {
 	const struct connection_ops *ops;
 	const struct transport *transport;
 	void *transport_state;
-	struct connection_poll *poll;
 	struct connection *dirty_next, *resume_next, *reap_next;
 	uint8_t *in;  /* what on_bytes() left; NULL: nothing */
 	uint8_t *out; /* waiting output is out[out_start .. out_len) */
@@ -103,7 +101,8 @@ struct connection {
 	uint32_t out_start, out_len, out_cap;
 	int fd;
 	uint16_t flags;	       /* enum connection_flag */
-	uint16_t events;       /* what the poll handle, or the transport, watches */
+	uint16_t events;       /* UV_READABLE, UV_WRITABLE: what is wanted */
+	uint8_t polled_events; /* what poller.c has told the kernel */
 	uint8_t farewell;      /* enum connection_farewell */
 	uint32_t output_limit; /* bytes; above it a choked connection is not read */
 	struct address address;

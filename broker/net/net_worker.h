@@ -23,7 +23,10 @@ struct net_chunk {
 	struct net_chunk *next;
 };
 
+struct poller;
+
 struct net_worker {
+	struct poller *poller; /* of the connections that have a descriptor */
 	struct connection *dirty, *resume, *reap;
 	struct task resume_task;
 	uint64_t turn; /* the turn that the budget belongs to */
@@ -31,8 +34,7 @@ struct net_worker {
 	uint32_t turn_bytes;
 	struct net_chunk *free_chunks[NET_CHUNK_CLASSES];
 	uint32_t free_count[NET_CHUNK_CLASSES];
-	uint32_t relays;     /* that stand here for connections of other workers */
-	uint32_t polls_open; /* poll handles that libuv has not let go of yet */
+	uint32_t relays; /* that stand here for connections of other workers */
 	uint8_t read_buffer[2u * NET_READ_BYTES];
 };
 
