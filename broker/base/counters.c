@@ -28,9 +28,18 @@ static struct histogram_values ended_histogram[HISTOGRAM_COUNT]; /* the same */
 
 __thread struct counters *counters_mine = &unattached;
 
+/* With stores that others may see: who knows the thread may be reading its counters already. */
+static void clear(struct counters *counters)
+{
+	for (size_t i = 0; i < COUNTER_COUNT; i++)
+		__atomic_store_n(&counters->value[i], 0, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < HISTOGRAM_COUNT; i++)
+		histogram_values_clear(&counters->histogram[i]);
+}
+
 void counters_attach(struct counters *counters)
 {
-	memset(counters, 0, sizeof *counters);
+	clear(counters);
 	pthread_mutex_lock(&list_lock);
 	counters->next = list;
 	list = counters;

@@ -23,6 +23,13 @@ static void add_relaxed(uint64_t *to, uint64_t n)
 	__atomic_store_n(to, __atomic_load_n(to, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
 }
 
+void histogram_values_clear(struct histogram_values *values)
+{
+	for (unsigned i = 0; i <= HISTOGRAM_BOUNDS_MAX; i++)
+		__atomic_store_n(&values->bucket[i], 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&values->sum, 0, __ATOMIC_RELAXED);
+}
+
 void histogram_values_record(struct histogram_values *values, enum histogram which, uint64_t value)
 {
 	const struct histogram_info *info = &histogram_info[which];

@@ -41,6 +41,7 @@ struct histogram_values {
 };
 
 /* Owner of values only. */
+void histogram_values_clear(struct histogram_values *values);
 void histogram_values_record(struct histogram_values *values, enum histogram which, uint64_t value);
 
 /* Adds with relaxed loads: from any thread's values into a sum of the caller's own. */

@@ -10,6 +10,7 @@
  * timers too, leaves before the loop can sleep.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/bug.h"
 #include "base/clock.h"
@@ -284,6 +285,8 @@ enum err worker_init(struct worker *me, struct runtime *runtime, uint16_t id,
 		return err;
 	timer_wheel_init(&me->wheel, me->now_ms);
 	me->counters = aligned_alloc(_Alignof(struct counters), sizeof *me->counters);
+	if (me->counters) /* may be read before the thread attaches them */
+		memset(me->counters, 0, sizeof *me->counters);
 	me->mailbox = mailbox_create();
 	me->blocks = block_cache_create(me);
 	if (outboxes_create(me) && me->counters && me->mailbox && me->blocks)
