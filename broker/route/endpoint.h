@@ -44,7 +44,7 @@ struct delivery {
 	uint8_t qos;		    /* the lower of the message's and the highest subscription's */
 	bool retain;		    /* the RETAIN flag to send */
 	bool is_readable;	    /* the rights were proven when the subscription was made... */
-	uint32_t rights_generation; /* ...under this generation of the rights */
+	uint16_t rights_generation; /* ...under this generation of the rights */
 	struct shared_ticket *ticket; /* set when a shared group chose this endpoint; else NULL */
 };
 

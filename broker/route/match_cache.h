@@ -23,7 +23,7 @@ struct route_target {
 	struct endpoint *endpoint; /* only while the generation is current; else use the handle */
 	handle_t handle;
 	const struct subscription_policy *policy;
-	uint32_t rights_generation;
+	uint16_t rights_generation;
 	uint32_t first_id; /* index into the result's ids */
 	uint16_t id_count;
 	uint8_t qos;

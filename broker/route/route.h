@@ -66,7 +66,8 @@ struct subscription {
 	struct endpoint *endpoint;
 	const struct subscription_policy *policy; /* NULL: everything that matches */
 	uint32_t id;				  /* Subscription Identifier, 0: none */
-	uint32_t rights_generation;
+	/* Its low bits: what was proven is proven anew after each reload, long before they return. */
+	uint16_t rights_generation;
 	uint8_t qos;
 	uint8_t flags; /* enum subscription_flag */
 };

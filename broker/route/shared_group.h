@@ -62,7 +62,7 @@ struct shared_options {
 	bool retain_as_published;
 	bool is_persistent; /* the group keeps messages for it while nobody is online */
 	uint32_t subscription_id;
-	uint32_t rights_generation;
+	uint16_t rights_generation;
 	bool is_readable;
 	uint32_t window; /* how many unacknowledged messages it is given at most; at least 1 */
 };

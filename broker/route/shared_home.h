@@ -58,7 +58,7 @@ struct shared_ticket {
 	uint64_t number;		       /* of arrival in the group */
 	handle_t endpoint;		       /* the member's */
 	uint32_t subscription_id;
-	uint32_t rights_generation;
+	uint16_t rights_generation;
 	uint8_t qos;	  /* the message's for this group */
 	uint8_t sent_qos; /* to this member */
 	uint8_t outcome;  /* enum shared_outcome, written by the member's worker */

@@ -32,7 +32,9 @@ static uint64_t origins_made;
 struct origin *origin_create(uint16_t listener, struct slice client_id, bool has_username,
 			     struct slice username)
 {
-	struct origin *origin = malloc(sizeof *origin + client_id.len + username.len);
+	/* The text begins before the struct's end, where there would be padding. */
+	size_t bytes = offsetof(struct origin, text) + client_id.len + username.len;
+	struct origin *origin = malloc(bytes > sizeof *origin ? bytes : sizeof *origin);
 
 	if (!origin)
 		return NULL;

@@ -7,32 +7,55 @@
 
 #define ACKS_FIRST 16u
 
+struct ack_ring {
+	uint32_t head, cap; /* cap: a power of two */
+	struct pending_ack entries[];
+};
+
+static size_t ring_bytes(uint32_t cap)
+{
+	return sizeof(struct ack_ring) + cap * sizeof(struct pending_ack);
+}
+
+static struct pending_ack *ring_at(struct ack_ring *ring, uint32_t index)
+{
+	return &ring->entries[(ring->head + index) & (ring->cap - 1)];
+}
+
+static void ring_free(struct ack_queue *queue)
+{
+	if (queue->ring)
+		memory_uncharge(MEMORY_INPUT, ring_bytes(queue->ring->cap));
+	free(queue->ring);
+	queue->ring = NULL;
+}
+
 static enum err grow(struct ack_queue *queue)
 {
-	uint32_t cap = queue->cap ? queue->cap * 2 : ACKS_FIRST;
-	struct pending_ack *entries = malloc(cap * sizeof *entries);
+	uint32_t cap = queue->ring ? queue->ring->cap * 2 : ACKS_FIRST;
+	struct ack_ring *ring = malloc(ring_bytes(cap));
 
-	if (!entries)
+	if (!ring)
 		return ERR_NOMEM;
+	ring->head = 0;
+	ring->cap = cap;
 	for (uint32_t i = 0; i < queue->count; i++)
-		entries[i] = queue->entries[(queue->head + i) & (queue->cap - 1)];
-	memory_charge(MEMORY_INPUT, (cap - queue->cap) * sizeof *entries);
-	free(queue->entries);
-	queue->entries = entries;
-	queue->head = 0;
-	queue->cap = cap;
+		ring->entries[i] = *ring_at(queue->ring, i);
+	memory_charge(MEMORY_INPUT, ring_bytes(cap));
+	ring_free(queue);
+	queue->ring = ring;
 	return ERR_NONE;
 }
 
 enum err ack_queue_push(struct ack_queue *queue, const struct pending_ack *entry)
 {
-	if (queue->count == queue->cap) {
+	if (!queue->ring || queue->count == queue->ring->cap) {
 		enum err err = grow(queue);
 
 		if (err != ERR_NONE)
 			return err;
 	}
-	queue->entries[(queue->head + queue->count++) & (queue->cap - 1)] = *entry;
+	*ring_at(queue->ring, queue->count++) = *entry;
 	return ERR_NONE;
 }
 
@@ -42,7 +65,7 @@ struct pending_ack *ack_queue_find(struct ack_queue *queue, uint64_t token)
 
 	if (token <= queue->first_token || index >= queue->count)
 		return NULL;
-	return &queue->entries[(queue->head + (uint32_t)index) & (queue->cap - 1)];
+	return ring_at(queue->ring, (uint32_t)index);
 }
 
 struct pending_ack *ack_queue_ready(struct ack_queue *queue)
@@ -51,14 +74,16 @@ struct pending_ack *ack_queue_ready(struct ack_queue *queue)
 
 	if (queue->count == 0)
 		return NULL;
-	head = &queue->entries[queue->head];
+	head = ring_at(queue->ring, 0);
 	return head->waiting == 0 ? head : NULL;
 }
 
 void ack_queue_pop(struct ack_queue *queue)
 {
-	free(queue->entries[queue->head].codes);
-	queue->head = (queue->head + 1) & (queue->cap - 1);
+	struct ack_ring *ring = queue->ring;
+
+	free(ring_at(ring, 0)->codes);
+	ring->head = (ring->head + 1) & (ring->cap - 1);
 	queue->count--;
 	queue->first_token++;
 }
@@ -67,8 +92,5 @@ void ack_queue_fini(struct ack_queue *queue)
 {
 	while (queue->count)
 		ack_queue_pop(queue);
-	memory_uncharge(MEMORY_INPUT, queue->cap * sizeof *queue->entries);
-	free(queue->entries);
-	queue->entries = NULL;
-	queue->head = queue->cap = 0;
+	ring_free(queue);
 }

@@ -23,10 +23,13 @@ struct pending_ack {
 	uint8_t reason_code; /* PUBACK, PUBREC */
 };
 
+struct ack_ring;
+
+/* Part of every client, most of which never have an answer that waits. */
 struct ack_queue {
-	struct pending_ack *entries; /* a ring of cap, a power of two; NULL: empty so far */
-	uint64_t first_token;	     /* of the head; tokens begin at 1 */
-	uint32_t head, count, cap;
+	struct ack_ring *ring; /* NULL: empty so far */
+	uint64_t first_token;  /* of the head; tokens begin at 1 */
+	uint32_t count;
 };
 
 /* The token that the next ack_queue_push() gives. */

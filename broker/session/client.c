@@ -208,14 +208,16 @@ static void client_on_lost(struct connection *conn, int error)
 }
 
 /* It was to move, but is lost before it could. */
-static void leave_moving(struct session_worker *mine, const struct client *client)
+static void leave_moving(struct session_worker *mine, struct client *client)
 {
 	struct client **at = &mine->moving;
 
 	while (*at && *at != client)
 		at = &(*at)->moving_next;
-	if (*at)
-		*at = client->moving_next;
+	if (!*at)
+		return;
+	*at = client->moving_next;
+	client->moving_next = NULL;
 }
 
 static void client_on_closed(struct connection *conn)

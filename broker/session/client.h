@@ -59,12 +59,14 @@ struct client {
 	struct session *session;  /* from CONNACK on */
 	struct ack_queue acks;
 	struct topic_alias_table *aliases_in;
-	struct topic_alias_out *aliases_out;
+	union {
+		struct client *moving_next; /* while it waits to be handed over; then NULL */
+		struct topic_alias_out *aliases_out; /* online */
+	};
 	struct pending_connect *pending; /* while deciding or moving */
 	struct auth_exchange *auth;   /* enhanced authentication, as long as the connection lives */
 	struct hook_answers *answers; /* what plugins said about the packet at the head */
 	struct credit_waiter credit;
-	struct client *moving_next;
 	uint64_t accepted_ms;
 	uint32_t maximum_packet_size; /* the client's; 0: none */
 	/* Ours, as CONNACK told them: a reload binds later connections only. */

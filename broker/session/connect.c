@@ -453,6 +453,7 @@ void client_post_moving(struct worker *me)
 		struct client *client = list;
 
 		list = client->moving_next;
+		client->moving_next = NULL;
 		if (client->state != CLIENT_MOVING)
 			continue; /* lost in this very turn */
 		if (letter_has_credit(me, client->moving_to)) {
@@ -530,7 +531,7 @@ static void log_connected(const struct client *client)
 	char address[ADDRESS_TEXT_BYTES];
 	struct log_fields fields;
 
-	if (!client_settings(client)->connection_messages)
+	if (!client_settings(client)->connection_messages || !log_is_enabled(LOG_TYPE_NOTICE))
 		return;
 	client_log_fields(client, address, &fields);
 	log_event(LOG_TYPE_NOTICE, &fields, "New client connected (p%u, c%d, k%u)", packet->version,

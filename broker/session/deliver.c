@@ -258,7 +258,7 @@ static bool may_read(struct worker *me, struct session *session, const struct de
 			return true;
 		if (delivery->is_readable &&
 		    delivery->rights_generation ==
-			    (uint32_t)authority_generation(rights->authority))
+			    (uint16_t)authority_generation(rights->authority))
 			return true;
 	}
 	return rights_may_read(me, session, delivery->message);

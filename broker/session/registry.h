@@ -8,8 +8,6 @@
 #ifndef NIGHTJAR_SESSION_REGISTRY_H
 #define NIGHTJAR_SESSION_REGISTRY_H
 
-#include <uthash.h>
-
 #include "base/err.h"
 #include "base/slice.h"
 
@@ -19,8 +17,8 @@ struct registry;
 /* Guarded by the shard's mutex, except that session belongs to the owner and the identifier never
  * changes. Lives until the owner releases it. */
 struct registration {
-	UT_hash_handle hh;
-	struct session *session; /* owner only */
+	struct registration *next; /* in its bucket */
+	struct session *session;   /* owner only */
 	uint16_t owner;
 	uint16_t client_id_len;
 	uint8_t client_id[];

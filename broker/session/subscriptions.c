@@ -91,7 +91,7 @@ static void prove_readable(struct session *session, struct subscription *subscri
 	const struct rights *rights = &session->rights;
 
 	subscription->flags &= (uint8_t)~SUBSCRIPTION_READABLE;
-	subscription->rights_generation = (uint32_t)authority_generation(rights->authority);
+	subscription->rights_generation = (uint16_t)authority_generation(rights->authority);
 	if (!authority_hooks(rights->authority)->check_permission &&
 	    acl_view_read_scope(rights->view, filter) == ACL_SCOPE_ALL)
 		subscription->flags |= SUBSCRIPTION_READABLE;
