@@ -26,6 +26,11 @@ static const struct close_cause_info causes[CLOSE_CAUSE_COUNT] = {
 #undef CLOSE_CAUSE
 };
 
+const char *close_cause_text(enum close_cause cause)
+{
+	return causes[cause].text;
+}
+
 void client_log_fields(const struct client *client, char *text, struct log_fields *out)
 {
 	*out = (struct log_fields){.address = address_text(&client->conn.address, text)};

@@ -127,6 +127,8 @@ bool client_accept(struct worker *me, uint16_t listener, int fd, const struct ad
  */
 void client_close(struct client *client, enum close_cause cause, uint8_t reason_code,
 		  const char *detail);
+/* In words, as the log has them. */
+const char *close_cause_text(enum close_cause cause);
 /* The peer broke the protocol. */
 void client_protocol_error(struct client *client, const struct decode_error *error);
 

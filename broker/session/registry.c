@@ -162,6 +162,22 @@ enum err registry_claim(struct registry *registry, struct slice client_id, uint1
 	return err;
 }
 
+struct registration *registry_find(struct registry *registry, struct slice client_id,
+				   uint16_t *out_owner)
+{
+	uint64_t hash = hash_slice(client_id);
+	struct registry_shard *shard = shard_of(registry, hash);
+	struct registration *found;
+
+	pthread_mutex_lock(&shard->lock);
+	HASH_FIND_BYHASHVALUE(hh, shard->table, client_id.data, client_id.len, (unsigned)hash,
+			      found);
+	if (found)
+		*out_owner = found->owner;
+	pthread_mutex_unlock(&shard->lock);
+	return found;
+}
+
 void registry_release(struct registry *registry, struct registration **registration_ref)
 {
 	struct registration *registration = *registration_ref;

@@ -40,6 +40,9 @@ void registry_destroy(struct registry **registry);
 enum err registry_claim(struct registry *registry, struct slice client_id, uint16_t claimant,
 			uint64_t max_entries, struct registration **out_registration,
 			uint16_t *out_owner) ERR_CHECKED;
+/* The registration, or NULL; only its owner may use it, any thread may ask who that is. */
+struct registration *registry_find(struct registry *registry, struct slice client_id,
+				   uint16_t *out_owner);
 void registry_release(struct registry *registry, struct registration **registration);
 uint64_t registry_count(const struct registry *registry);
 

@@ -23,6 +23,7 @@
 struct client;
 struct feed;
 struct session;
+struct subscription_walk;
 
 #define SESSION_EXPIRY_NEVER 0xffffffffu
 
@@ -46,6 +47,7 @@ struct session_worker {
 	struct acl_view *source_view;
 	uint64_t source_generation;
 	uint64_t source_number;
+	struct subscription_walk *walks; /* inspect.h: those that stand somewhere */
 };
 
 static inline struct session_worker *session_worker_of(struct worker *worker)

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/rcu.h"
 #include "session/client.h"
+#include "session/inspect.h"
 
 static void list_add(struct session *session, struct session_subscription *subscription)
 {
@@ -220,6 +221,7 @@ static void remove_one(struct worker *me, struct session *session,
 		route_unsubscribe(me, &subscription->subscription);
 	}
 	counter_sub(me->counters, COUNTER_SUBSCRIPTIONS, 1);
+	subscription_walks_pass(me, subscription);
 	list_remove(session, subscription);
 	subscription_free(session, subscription);
 }
