@@ -526,7 +526,7 @@ bool client_accept(struct worker *me, uint16_t listener, int fd, const struct ad
 		return false;
 	}
 	memory_charge(MEMORY_INPUT, sizeof *client);
-	client->accepted_ms = me->now_ms;
+	client->accepted_ms = (uint32_t)me->now_ms;
 	mine->clients++;
 	timer_init(&client->timer, client_on_timer);
 	timer_arm_at(&me->wheel, &client->timer, me->now_ms + mine->settings->connect_timeout_ms);

@@ -167,11 +167,11 @@ struct registration *registry_find(struct registry *registry, struct slice clien
 {
 	uint64_t hash = hash_slice(client_id);
 	struct registry_shard *shard = shard_of(registry, hash);
-	struct registration *found;
+	struct registration *found = NULL;
 
 	pthread_mutex_lock(&shard->lock);
-	HASH_FIND_BYHASHVALUE(hh, shard->table, client_id.data, client_id.len, (unsigned)hash,
-			      found);
+	if (shard->buckets)
+		found = *bucket_find(shard, client_id, (uint32_t)hash);
 	if (found)
 		*out_owner = found->owner;
 	pthread_mutex_unlock(&shard->lock);
