@@ -9,7 +9,7 @@
 #ifndef NIGHTJAR_SERVER_CONTROL_PAGE_H
 #define NIGHTJAR_SERVER_CONTROL_PAGE_H
 
-#include <cJSON.h>
+#include <cjson/cJSON.h>
 
 #include "base/buffer.h"
 
