@@ -23,11 +23,13 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "net/connection_parts.h"
+#include "net/first_bytes.h"
 #include "net/net_worker.h"
 #include "net/poller.h"
 #include "net/relay.h"
 
 static void connection_watch(struct connection *conn);
+static void look_again(struct connection *conn);
 
 static bool turn_has_budget(struct worker *me, struct net_worker *net)
 {
@@ -169,12 +171,14 @@ static void connection_read(struct connection *conn)
 {
 	if (conn->flags & (CONNECTION_PAUSED | CONNECTION_STALLED | CONNECTION_CLOSING))
 		return;
-	if (!turn_has_budget(conn->worker, net_worker_of(conn->worker)))
-		return;
-	if (conn->in_wanted > NET_READ_BYTES)
-		read_large(conn);
-	else
-		read_usual(conn);
+	if (turn_has_budget(conn->worker, net_worker_of(conn->worker))) {
+		if (conn->in_wanted > NET_READ_BYTES)
+			read_large(conn);
+		else
+			read_usual(conn);
+	}
+	if (conn->transport->has_pending)
+		look_again(conn);
 }
 
 /* Writes what is there. Returns false when the peer is gone. */
@@ -270,15 +274,25 @@ static void on_ready(struct connection *conn, int events)
 {
 	if (connection_is_closing(conn))
 		return;
-	if (events & UV_WRITABLE)
+	if ((events & UV_WRITABLE) || (conn->flags & CONNECTION_WRITE_WANTS_READ))
 		connection_flush(conn);
-	if (conn->worker && (events & UV_READABLE))
+	if (conn->worker && ((events & UV_READABLE) || (conn->flags & CONNECTION_READ_WANTS_WRITE)))
 		connection_read(conn);
+}
+
+/* What a transport needs to write so that it can read, and the other way round. */
+static uint16_t events_of_transport(const struct connection *conn, uint16_t events)
+{
+	if (conn->flags & CONNECTION_WRITE_WANTS_READ)
+		events = (uint16_t)((events & ~UV_WRITABLE) | UV_READABLE);
+	if (conn->flags & CONNECTION_READ_WANTS_WRITE)
+		events |= UV_WRITABLE;
+	return events;
 }
 
 static void connection_watch(struct connection *conn)
 {
-	uint16_t events = 0;
+	uint16_t events = 0, added;
 
 	if (conn->fd < 0 && !connection_is_pushed(conn))
 		return;
@@ -286,13 +300,18 @@ static void connection_watch(struct connection *conn)
 		events |= UV_READABLE;
 	if (conn->flags & CONNECTION_CHOKED)
 		events |= UV_WRITABLE;
+	if (conn->flags & (CONNECTION_READ_WANTS_WRITE | CONNECTION_WRITE_WANTS_READ))
+		events = events_of_transport(conn, events);
 	if (events == conn->events)
 		return;
+	added = (uint16_t)(events & ~conn->events);
 	conn->events = events;
 	if (connection_is_pushed(conn))
 		conn->transport->watch(conn, events);
 	else if (poller_watch(net_worker_of(conn->worker)->poller, conn) != ERR_NONE)
 		conn->ops->on_lost(conn, ENOMEM);
+	else if (added & UV_READABLE)
+		look_again(conn);
 }
 
 void connection_fill(struct connection *conn, struct worker *worker,
@@ -300,11 +319,13 @@ void connection_fill(struct connection *conn, struct worker *worker,
 		     uint32_t output_limit)
 {
 	struct address address = conn->address;
+	void *state = conn->transport_state;
 
 	memset(conn, 0, sizeof *conn);
 	conn->address = address;
 	conn->fd = -1;
 	conn->transport = transport;
+	conn->transport_state = state;
 	conn->ops = ops;
 	conn->worker = worker;
 	conn->output_limit = output_limit;
@@ -324,6 +345,7 @@ enum err connection_init(struct connection *conn, struct worker *worker, int fd,
 	if (err != ERR_NONE)
 		return err;
 	counter_add(worker->counters, COUNTER_CONNECTIONS_OPEN, 1);
+	look_again(conn);
 	return ERR_NONE;
 }
 
@@ -397,13 +419,10 @@ void connection_pause(struct connection *conn)
 	connection_watch(conn);
 }
 
-void connection_resume(struct connection *conn)
+static void read_in_a_later_turn(struct connection *conn)
 {
 	struct net_worker *net = net_worker_of(conn->worker);
 
-	if (!(conn->flags & CONNECTION_PAUSED))
-		return;
-	conn->flags |= CONNECTION_RESUME_WANTED;
 	if (conn->flags & CONNECTION_RESUMING)
 		return;
 	conn->flags |= CONNECTION_RESUMING;
@@ -412,11 +431,27 @@ void connection_resume(struct connection *conn)
 	worker_add_task(conn->worker, &net->resume_task);
 }
 
-static void resume_now(struct connection *conn)
+/* Bytes inside the transport do not make the socket readable: they are asked for by ourselves. */
+static void look_again(struct connection *conn)
 {
-	conn->flags &= (uint16_t)~CONNECTION_RESUMING;
-	if (connection_is_closing(conn) || !(conn->flags & CONNECTION_RESUME_WANTED))
+	if (!conn->worker || connection_is_closing(conn) || !conn->transport->has_pending)
 		return;
+	if (conn->transport->has_pending(conn))
+		read_in_a_later_turn(conn);
+	if (conn->flags & (CONNECTION_READ_WANTS_WRITE | CONNECTION_WRITE_WANTS_READ))
+		connection_watch(conn);
+}
+
+void connection_resume(struct connection *conn)
+{
+	if (!(conn->flags & CONNECTION_PAUSED))
+		return;
+	conn->flags |= CONNECTION_RESUME_WANTED;
+	read_in_a_later_turn(conn);
+}
+
+static void unpause(struct connection *conn)
+{
 	conn->flags &= (uint16_t) ~(CONNECTION_RESUME_WANTED | CONNECTION_PAUSED);
 	/* Time in which we did not read is not the peer's silence. */
 	conn->last_read_ms = conn->worker->now_ms;
@@ -424,6 +459,17 @@ static void resume_now(struct connection *conn)
 		connection_hand_up(conn, slice_of(conn->in, conn->in_len));
 	if (conn->worker)
 		connection_watch(conn);
+}
+
+static void resume_now(struct connection *conn)
+{
+	conn->flags &= (uint16_t)~CONNECTION_RESUMING;
+	if (connection_is_closing(conn))
+		return;
+	if (conn->flags & CONNECTION_RESUME_WANTED)
+		unpause(conn);
+	if (conn->worker && conn->transport->has_pending && conn->transport->has_pending(conn))
+		connection_read(conn);
 }
 
 static bool run_resume(struct worker *me, struct task *task)
@@ -582,6 +628,10 @@ enum err net_worker_init(struct worker *worker)
 	}
 	net->resume_task.run = run_resume;
 	worker->slot[WORKER_SLOT_NET] = net;
+	if (first_bytes_worker_init(worker) != ERR_NONE) {
+		net_worker_fini(worker);
+		return ERR_NOMEM;
+	}
 	worker_add_reap_hook(worker, reap_all);
 	worker_add_flush_hook(worker, flush_all);
 	return ERR_NONE;
@@ -593,6 +643,7 @@ void net_worker_fini(struct worker *worker)
 
 	if (!net)
 		return;
+	first_bytes_worker_fini(worker);
 	poller_destroy(&net->poller);
 	for (int class = 0; class < NET_CHUNK_CLASSES; class ++) {
 		while (net->free_chunks[class]) {

@@ -55,6 +55,10 @@ struct transport {
 	/* As read(2) and write(2): -1 with errno EAGAIN when it would wait. */
 	ssize_t (*read)(struct connection *conn, void *out, size_t cap);
 	ssize_t (*write)(struct connection *conn, const void *bytes, size_t len);
+	/* Are there bytes to be read of which the socket knows nothing any more? NULL: never. */
+	bool (*has_pending)(const struct connection *conn);
+	/* The SSL object, which knows the peer's certificate. NULL: this transport has none. */
+	struct ssl_st *(*tls)(const struct connection *conn);
 	/* Says goodbye and frees transport_state; the descriptor is closed by the caller. */
 	void (*close)(struct connection *conn);
 	/* Pushed transports only. From now on hand in bytes (UV_READABLE), tell when there is room for
@@ -65,6 +69,8 @@ struct transport {
 };
 
 extern const struct transport transport_tcp;
+/* transport_state is an SSL object whose handshake is over; owned. */
+extern const struct transport transport_tls;
 
 enum connection_flag {
 	CONNECTION_DIRTY = 1 << 0,    /* in the worker's list of connections with output */
@@ -76,6 +82,9 @@ enum connection_flag {
 	CONNECTION_EOF = 1 << 6,      /* the peer will send nothing more */
 	CONNECTION_RESUME_WANTED = 1 << 7, /* resumed, and not paused again since */
 	CONNECTION_IS_RELAY = 1 << 8, /* stands in for one on another worker, which is counted */
+	/* Set by transports: reading goes on when the socket is writable, or the other way round. */
+	CONNECTION_READ_WANTS_WRITE = 1 << 9,
+	CONNECTION_WRITE_WANTS_READ = 1 << 10,
 };
 
 /* Why it ends, for transports that can tell the peer. */
@@ -113,7 +122,13 @@ struct connection {
 enum err net_worker_init(struct worker *worker) ERR_CHECKED;
 void net_worker_fini(struct worker *worker);
 
-/* Takes the descriptor over on success. Reading begins with the next turn. */
+static inline struct ssl_st *connection_tls(const struct connection *conn)
+{
+	return conn->transport->tls ? conn->transport->tls(conn) : NULL;
+}
+
+/* address and transport_state are set by the caller before. Takes the descriptor over on success (and
+ * transport_state). Reading begins with the next turn. */
 enum err connection_init(struct connection *conn, struct worker *worker, int fd,
 			 const struct transport *transport, const struct connection_ops *ops,
 			 uint32_t output_limit) ERR_CHECKED;

@@ -16,6 +16,7 @@
 #include "base/bug.h"
 #include "base/log.h"
 #include "net/descriptors.h"
+#include "net/first_bytes.h"
 
 #define LISTENER_BACKLOG 4096
 #define LISTENER_ADDRESSES_MAX 16
@@ -65,20 +66,11 @@ struct accepted_letter {
 	int fd;
 };
 
-static void give_to_owner(struct listener *listener, struct worker *me, int fd,
-			  const struct address *address)
-{
-	if (!listener->settings.on_accept(me, listener->settings.index, fd, address)) {
-		close(fd);
-		listener_forget_connection(listener);
-	}
-}
-
 static void accepted_on_arrive(struct worker *me, struct letter *letter)
 {
 	struct accepted_letter *accepted = (struct accepted_letter *)letter;
 
-	give_to_owner(accepted->listener, me, accepted->fd, &accepted->address);
+	first_bytes_accept(me, accepted->listener, accepted->fd, &accepted->address);
 	letter_return(me, letter);
 }
 
@@ -110,7 +102,7 @@ static void hand_out(struct listener_poll *poll, int fd, const struct address *a
 	if (listener->settings.unix_path)
 		target = deal(listener, poll->worker);
 	if (target == poll->worker->id) {
-		give_to_owner(listener, poll->worker, fd, address);
+		first_bytes_accept(poll->worker, listener, fd, address);
 		return;
 	}
 	accepted = letter_create(poll->worker, &accepted_letter_type, sizeof *accepted);
@@ -591,6 +583,16 @@ bool listener_is_open(const struct listener *listener)
 uint16_t listener_port(const struct listener *listener)
 {
 	return listener->settings.port;
+}
+
+const struct listener_settings *listener_settings_of(const struct listener *listener)
+{
+	return &listener->settings;
+}
+
+void listener_take_place(struct listener *listener)
+{
+	__atomic_add_fetch(&listener->connections, 1, __ATOMIC_RELAXED);
 }
 
 void listener_forget_connection(struct listener *listener)

@@ -24,6 +24,8 @@ struct net_chunk {
 };
 
 struct poller;
+struct first_bytes;
+struct tunnel;
 
 struct net_worker {
 	struct poller *poller; /* of the connections that have a descriptor */
@@ -34,6 +36,8 @@ struct net_worker {
 	uint32_t turn_bytes;
 	struct net_chunk *free_chunks[NET_CHUNK_CLASSES];
 	uint32_t free_count[NET_CHUNK_CLASSES];
+	struct first_bytes *first_bytes;
+	struct tunnel *tunnels;
 	uint32_t relays; /* that stand here for connections of other workers */
 	uint8_t read_buffer[2u * NET_READ_BYTES];
 };

@@ -14,6 +14,7 @@
 #include "base/bug.h"
 #include "base/memory.h"
 #include "base/rcu.h"
+#include "net/first_bytes.h"
 #include "server/privileges.h"
 #include "server/service_manager.h"
 #include "server/sys_topics.h"
@@ -51,7 +52,7 @@ static enum err open_listener(struct broker *broker, const struct config *config
 		.max_connections = from->max_connections,
 		.index = (uint16_t)index,
 		.is_optional = from->is_loopback_default,
-		.on_accept = client_accept,
+		.on_client = client_accept,
 	};
 
 	return listener_open(&settings, config->worker_threads, &broker->listeners[index], detail);
@@ -212,6 +213,7 @@ static void stop_worker(struct worker *me, void *context)
 		sys_topics_stop(me);
 	for (size_t i = 0; i < broker->listener_count; i++)
 		listener_stop(broker->listeners[i], me);
+	first_bytes_stop(me);
 	sessions_stop(me);
 }
 

@@ -497,8 +497,9 @@ static const struct connection_ops client_connection_ops = {
 	.on_closed = client_on_closed,
 };
 
-bool client_accept(struct worker *me, uint16_t listener, int fd, const struct address *address)
+bool client_accept(struct worker *me, const struct newcomer *newcomer)
 {
+	const struct transport *transport = newcomer->ssl ? &transport_tls : &transport_tcp;
 	struct session_worker *mine = session_worker_of(me);
 	struct client *client;
 
@@ -512,14 +513,15 @@ bool client_accept(struct worker *me, uint16_t listener, int fd, const struct ad
 	if (!client)
 		return false;
 	client->endpoint.ops = &client_endpoint_ops;
-	client->listener = listener;
+	client->listener = newcomer->listener;
 	client->credit.on_credit = on_credit;
-	client->conn.address = *address;
+	client->conn.address = newcomer->address;
+	client->conn.transport_state = newcomer->ssl;
 	if (route_register(me, &client->endpoint) != ERR_NONE) {
 		free(client);
 		return false;
 	}
-	if (connection_init(&client->conn, me, fd, &transport_tcp, &client_connection_ops,
+	if (connection_init(&client->conn, me, newcomer->fd, transport, &client_connection_ops,
 			    mine->settings->output_buffer_bytes) != ERR_NONE) {
 		route_retire(me, &client->endpoint);
 		free(client);
@@ -529,6 +531,6 @@ bool client_accept(struct worker *me, uint16_t listener, int fd, const struct ad
 	client->accepted_ms = (uint32_t)me->now_ms;
 	mine->clients++;
 	timer_init(&client->timer, client_on_timer);
-	timer_arm_at(&me->wheel, &client->timer, me->now_ms + mine->settings->connect_timeout_ms);
+	timer_arm_at(&me->wheel, &client->timer, newcomer->deadline_ms);
 	return true;
 }

@@ -117,8 +117,8 @@ static inline bool client_has_room(const struct client *client)
 		conn->out_len - conn->out_start < conn->output_limit);
 }
 
-/* struct listener_settings.on_accept */
-bool client_accept(struct worker *me, uint16_t listener, int fd, const struct address *address);
+/* struct listener_settings.on_client */
+bool client_accept(struct worker *me, const struct newcomer *newcomer);
 
 /*
  * Ends the connection with this turn: DISCONNECT to a version 5 client where the cause has a Reason

@@ -27,8 +27,12 @@ static struct {
 static struct listener *listener;
 static char path[64];
 
-static bool on_accept(struct worker *me, uint16_t index, int fd, const struct address *address)
+static bool on_client(struct worker *me, const struct newcomer *newcomer)
 {
+	const struct address *address = &newcomer->address;
+	uint16_t index = newcomer->listener;
+	int fd = newcomer->fd;
+
 	CHECK(worker_current == me);
 	CHECK(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	__atomic_store_n(&guests.family, address->family, __ATOMIC_RELAXED);
@@ -54,7 +58,7 @@ static struct listener_settings settings_of_tcp(void)
 		.tcp_nodelay = true,
 		.max_connections = -1,
 		.index = 7,
-		.on_accept = on_accept,
+		.on_client = on_client,
 	};
 }
 
