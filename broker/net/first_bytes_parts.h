@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * first_bytes_parts.h - a connection that is still being looked at. Used by first_bytes.c only, and
- * by what counts them.
+ * first_bytes_parts.h - a connection that is still being looked at. Shared by first_bytes.c (what is
+ * it?), handshake.c (TLS) and arrival.c (waiting, leaving) only.
  */
 #ifndef NIGHTJAR_NET_FIRST_BYTES_PARTS_H
 #define NIGHTJAR_NET_FIRST_BYTES_PARTS_H
@@ -9,6 +9,11 @@
 #include <openssl/ssl.h>
 
 #include "net/first_bytes.h"
+#include "net/net_worker.h"
+#include "net/proxy_header.h"
+
+/* A ClientHello that is longer is not looked into. */
+#define LOOK_BYTES_MAX (17u * 1024u)
 
 enum arrival_stage {
 	STAGE_LOOK,   /* at what is in the socket */
@@ -62,7 +67,56 @@ struct first_bytes {
 	bool is_stopping;
 };
 
+/* What a step says to the loop in arrival_go_on(). */
+enum outcome {
+	OUTCOME_NEXT, /* the stage has changed */
+	OUTCOME_WAIT,
+	OUTCOME_GONE, /* given away or closed: the arrival must not be touched any more */
+};
+
+static inline struct first_bytes *first_bytes_of(struct worker *me)
+{
+	return net_worker_of(me)->first_bytes;
+}
+
+static inline const struct listener_settings *arrival_place(const struct arrival *arrival)
+{
+	return listener_settings_of(arrival->listener);
+}
+
+/* first_bytes.c */
+void arrival_go_on(struct arrival *arrival);
+/* Judges whether bytes begin with a PROXY header that may be there. DONE in *out_status: the caller
+ * consumes it, and then calls proxy_use(). */
+enum outcome proxy_look(struct arrival *arrival, struct slice bytes, struct proxy_header *header,
+			enum proxy_header_status *out_status);
+void proxy_use(struct arrival *arrival, const struct proxy_header *header);
+enum outcome proxy_refuse(struct arrival *arrival, const char *why);
+bool first_bytes_are_http(struct slice bytes);
+
+/* handshake.c */
+enum outcome handshake_begin(struct arrival *arrival);
+enum outcome handshake_step(struct arrival *arrival);
+enum outcome handshake_look_inside(struct arrival *arrival);
+bool handshake_begin_waiting(struct worker *me, struct task *task);
+void handshake_on_grace(struct timer *timer);
+
+/* arrival.c: the two lists that it may be in. */
+void arrival_list_add(struct arrival_list *list, struct arrival *arrival,
+		      struct arrival_link *link);
+void arrival_list_remove(struct arrival_list *list, struct arrival_link *link);
+void arrival_leave_queue(struct arrival *arrival);
+void arrival_start_clock(struct arrival *arrival);
+/* For UV_READABLE, UV_WRITABLE, or (0) until somebody else goes on with it. */
+enum outcome arrival_wait(struct arrival *arrival, int events);
+/* Until so many bytes are in the socket, of which seen are already. */
+enum outcome arrival_wait_for_bytes(struct arrival *arrival, size_t wanted, size_t seen);
+void arrival_set_low_water(struct arrival *arrival, uint32_t bytes);
+enum outcome arrival_give_to_client(struct arrival *arrival);
+enum outcome arrival_give_to_http(struct arrival *arrival, bool is_tls);
 /* Closes it; what and why (may be NULL) are for the log. */
 void arrival_end(struct arrival *arrival, const char *what, const char *why);
+enum outcome arrival_refuse(struct arrival *arrival, enum counter counter, const char *what,
+			    const char *why);
 
 #endif
