@@ -38,7 +38,8 @@ struct net_worker {
 	uint32_t free_count[NET_CHUNK_CLASSES];
 	struct first_bytes *first_bytes;
 	struct tunnel *tunnels;
-	uint32_t relays; /* that stand here for connections of other workers */
+	struct web_worker *web; /* NULL: nothing speaks HTTP */
+	uint32_t relays;	/* that stand here for connections of other workers */
 	uint8_t read_buffer[2u * NET_READ_BYTES];
 };
 

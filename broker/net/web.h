@@ -25,12 +25,7 @@ struct web;
 struct web_socket;
 struct web_exchange;
 struct trusted_addresses;
-
-/* How the bytes of an adopted socket begin. */
-enum web_kind {
-	WEB_PLAIN, /* HTTP */
-	WEB_TLS,   /* a ClientHello; the listener must have TLS */
-};
+struct tls_server;
 
 /* Who has sent a request or opened a WebSocket. Borrowed, for the call. */
 struct web_peer {
@@ -50,6 +45,7 @@ struct web_request {
 	struct slice if_none_match, host;
 	bool accepts_gzip;
 	struct web_peer peer;
+	struct address at; /* ours, at which it was asked; family 0: unknown */
 };
 
 /*
@@ -76,8 +72,8 @@ struct web_hooks {
 	/*
 	 * A handshake is complete and will be answered with 101. Makes the connection that the
 	 * WebSocket carries: allocates its owner, calls connection_init_pushed() with
-	 * transport_websocket and this socket. deadline_ms: when connect_timeout ends that began
-	 * with the accept. false: refused, the socket closes with 1013.
+	 * transport_websocket and this socket, and websocket_bind(). deadline_ms: when the
+	 * connect_timeout ends that began with the accept. false: refused, it closes with 1013.
 	 */
 	bool (*on_websocket)(struct worker *me, struct web_socket *socket,
 			     const struct web_peer *peer, uint64_t deadline_ms);
@@ -94,9 +90,8 @@ struct web_listener {
 	const char *const *origins; /* websockets_origin, lower case; NULL: any */
 	size_t origin_count;
 	const struct trusted_addresses *trusted_proxies; /* NULL: nobody */
-	/* Sets up the SSL_CTX of a vhost, as all of this listener's; NULL: no TLS here. */
-	enum err (*set_up_tls)(void *ssl_ctx, void *context, struct err_detail *detail);
-	void *tls_context;
+	bool is_plain;					 /* HTTP without TLS is spoken here */
+	struct tls_server *tls;				 /* what TLS is spoken with; NULL: none */
 };
 
 struct web_settings {
@@ -105,6 +100,7 @@ struct web_settings {
 	uint32_t connect_timeout_ms;
 	const struct web_listener *listeners; /* those that speak HTTP; copied */
 	size_t listener_count;
+	unsigned log_level; /* libwebsockets' own, or-ed: 1 errors, 2 warnings, ... */
 	struct web_hooks hooks;
 };
 
@@ -114,16 +110,17 @@ enum err web_create(const struct web_settings *settings, struct web **out,
 /* Main thread, for each worker, after net_worker_init(): the context and its vhosts. */
 enum err web_worker_init(struct web *web, struct worker *worker,
 			 struct err_detail *detail) ERR_CHECKED;
+/* Main thread, when all have been made. */
+void web_ready(void);
 /* On the worker: a reload has changed it; holds for later connections. */
 void web_set_connect_timeout(struct worker *me, uint32_t connect_timeout_ms);
 
 /*
- * On the worker: gives an accepted socket, of which nothing has been read (MSG_PEEK at most), to
- * libwebsockets. Takes the descriptor on success; false: the caller closes it and gives its place
+ * On the worker: gives a socket of which nothing has been read (MSG_PEEK at most) to libwebsockets.
+ * is_tls: it begins with a ClientHello, else with HTTP. Takes the descriptor on success; false: the caller closes it and gives its place
  * back. From here on web gives the listener's place back itself.
  */
-bool web_adopt(struct worker *me, uint16_t listener, int fd, const struct address *address,
-	       enum web_kind kind);
+bool web_adopt(struct worker *me, const struct newcomer *newcomer, bool is_tls);
 
 /* Answers; once. The exchange lives on when its client has gone, until it is answered. */
 void web_answer(struct worker *me, struct web_exchange *exchange,
@@ -133,16 +130,18 @@ void web_continue(struct worker *me, struct web_exchange *exchange, struct slice
 		  bool is_broken);
 
 /*
- * On the worker, when the broker stops: no new requests; what is open ends. web_is_gone() is true
- * once nothing is left, and web_worker_stop() then closes the context's handles (one more turn of
- * the loop). WebSockets end with the connections that they carry.
+ * On the worker, when the broker stops: nothing new, and who has asked nothing is sent away.
+ * WebSockets end with the connections that they carry. web_is_gone(): nothing is left.
  */
 void web_stop(struct worker *me);
 bool web_is_gone(struct worker *me);
-void web_worker_stop(struct worker *me);
 
-/* Main thread, after the workers ended. */
+/* Main thread, after the workers ended; the first before net_worker_fini(). */
+void web_worker_fini(struct worker *worker);
 void web_destroy(struct web **web);
+
+/* For on_websocket(): the connection that a socket carries from now on. */
+void websocket_bind(struct web_socket *socket, struct connection *conn);
 
 /* The transport of a WebSocket; its transport_state is the struct web_socket. */
 extern const struct transport transport_websocket;

@@ -15,6 +15,8 @@
 #include "base/memory.h"
 #include "base/rcu.h"
 #include "net/first_bytes.h"
+#include "net/relay.h"
+#include "net/web.h"
 #include "server/privileges.h"
 #include "server/service_manager.h"
 #include "server/sys_topics.h"
@@ -52,7 +54,10 @@ static enum err open_listener(struct broker *broker, const struct config *config
 		.max_connections = from->max_connections,
 		.index = (uint16_t)index,
 		.is_optional = from->is_loopback_default,
+		.protocol = from->protocol == CONFIG_PROTOCOL_MQTT ? LISTENER_MQTT
+								   : LISTENER_WEBSOCKETS,
 		.on_client = client_accept,
+		.on_http = broker_web_accept,
 	};
 
 	return listener_open(&settings, config->worker_threads, &broker->listeners[index], detail);
@@ -79,6 +84,13 @@ static enum err open_listeners(struct broker *broker, const struct config *confi
 	return ERR_NONE;
 }
 
+static const char *carrier_of(const struct config_listener *listener)
+{
+	if (listener->protocol == CONFIG_PROTOCOL_WEBSOCKETS)
+		return "WebSocket, and HTTP";
+	return listener->unix_path ? "a Unix socket" : "TCP";
+}
+
 static void log_start(const struct broker *broker, const struct config *config,
 		      uint64_t descriptors)
 {
@@ -91,7 +103,7 @@ static void log_start(const struct broker *broker, const struct config *config,
 		if (listener_is_open(broker->listeners[i]))
 			log_event(LOG_TYPE_INFORMATION, NULL, "Listening on %s (MQTT over %s)",
 				  listener_name(broker->listeners[i]),
-				  config->listeners[i].unix_path ? "a Unix socket" : "TCP");
+				  carrier_of(&config->listeners[i]));
 	}
 	if (config->is_local_only)
 		log_event(
@@ -175,6 +187,17 @@ static enum err init_worker(struct broker *broker, struct worker *worker)
 	return err;
 }
 
+static enum err init_web(struct broker *broker, struct err_detail *detail)
+{
+	enum err err = broker_web_open(broker, detail);
+
+	for (uint16_t i = 0; i < broker_config(broker)->worker_threads && err == ERR_NONE; i++)
+		err = broker_web_init_worker(broker, runtime_worker(broker->runtime, i), detail);
+	if (err == ERR_NONE && broker->web)
+		web_ready();
+	return err;
+}
+
 enum err broker_start(struct broker *broker, struct err_detail *detail)
 {
 	const struct config *config = broker_config(broker);
@@ -198,9 +221,14 @@ enum err broker_start(struct broker *broker, struct err_detail *detail)
 	}
 	if (err != ERR_NONE)
 		return err_set(detail, err, "No memory to start the workers.");
+	err = init_web(broker, detail);
+	if (err != ERR_NONE)
+		return err;
 	running = broker;
 	sys_interval_at_start_s = config->sys_interval_s;
-	return runtime_start(broker->runtime, worker_on_start, detail);
+	err = runtime_start(broker->runtime, worker_on_start, detail);
+	broker_web_set_ready(err == ERR_NONE);
+	return err;
 }
 
 /* Stop. */
@@ -214,6 +242,7 @@ static void stop_worker(struct worker *me, void *context)
 	for (size_t i = 0; i < broker->listener_count; i++)
 		listener_stop(broker->listeners[i], me);
 	first_bytes_stop(me);
+	web_stop(me);
 	sessions_stop(me);
 }
 
@@ -221,7 +250,7 @@ static void look_at_worker(struct worker *me, void *context)
 {
 	struct broker *broker = context;
 
-	if (!sessions_are_gone(me))
+	if (!sessions_are_gone(me) || !web_is_gone(me) || relay_count(me) > 0)
 		__atomic_add_fetch(&broker->workers_busy, 1, __ATOMIC_RELAXED);
 }
 
@@ -261,6 +290,7 @@ static void broker_stop(struct broker *broker, const char *why)
 	if (broker->is_stopping)
 		return;
 	broker->is_stopping = true;
+	broker_web_set_ready(false);
 	service_manager_stopping();
 	log_event(LOG_TYPE_NOTICE, NULL, "%s: the broker is stopping", why);
 	runtime_on_every_worker(broker->runtime, stop_worker, NULL, broker);
@@ -358,8 +388,10 @@ void broker_close(struct broker *broker)
 		sys_topics_free(worker);
 		shared_worker_fini(worker);
 		route_worker_fini(worker);
+		broker_web_fini_worker(broker, worker);
 		net_worker_fini(worker);
 	}
+	broker_web_close(broker);
 	if (broker->route)
 		route_destroy(&broker->route);
 	if (broker->runtime)

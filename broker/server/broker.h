@@ -23,6 +23,7 @@ struct broker {
 	struct session_world *world;
 	struct listener **listeners;
 	size_t listener_count;
+	struct broker_web *web; /* NULL: no listener speaks HTTP */
 
 	uv_loop_t loop;
 	struct signals signals;
@@ -56,6 +57,17 @@ void broker_watch_signals(struct broker *broker);
 void broker_run(struct broker *broker);
 /* Frees everything; after broker_run(), or whatever failed before. */
 void broker_close(struct broker *broker);
+
+/* broker_web.c: WebSocket and HTTP. The lists and texts of the first configuration stay in force. */
+enum err broker_web_open(struct broker *broker, struct err_detail *detail) ERR_CHECKED;
+enum err broker_web_init_worker(struct broker *broker, struct worker *worker,
+				struct err_detail *detail) ERR_CHECKED;
+void broker_web_fini_worker(struct broker *broker, struct worker *worker);
+void broker_web_close(struct broker *broker);
+/* struct listener_settings.on_http */
+bool broker_web_accept(struct worker *me, const struct newcomer *newcomer, bool is_tls);
+/* Any thread: what /readyz says. */
+void broker_web_set_ready(bool is_ready);
 
 /* reload.c: SIGHUP. What fails leaves everything as it was, and says so in the log. */
 void broker_reload(struct broker *broker);

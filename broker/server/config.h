@@ -28,6 +28,11 @@ enum config_socket_domain {
 	CONFIG_DOMAIN_IPV6,
 };
 
+enum config_protocol {
+	CONFIG_PROTOCOL_MQTT,
+	CONFIG_PROTOCOL_WEBSOCKETS, /* and HTTP */
+};
+
 enum config_log_format {
 	CONFIG_LOG_TEXT,
 	CONFIG_LOG_JSON,
@@ -58,6 +63,11 @@ struct config_access {
 	const char *auto_id_prefix; /* never NULL */
 };
 
+struct config_texts {
+	const char *const *texts;
+	size_t count;
+};
+
 struct config_listener {
 	const char *bind_address;   /* host name or address; NULL: every address */
 	const char *bind_interface; /* NULL: any. Wins over bind_address */
@@ -77,6 +87,13 @@ struct config_listener {
 	const char *mount_point;	 /* prefix of every topic, NULL: none */
 	bool use_username_as_clientid;
 	struct config_access access;
+
+	enum config_protocol protocol;
+	struct config_texts websockets_origins; /* lower case; none: any */
+	struct config_texts trusted_proxies;
+	const char *http_dir; /* NULL: none */
+	/* "true", "false", or an address of this machine; never NULL. */
+	const char *http_health, *http_metrics, *http_console;
 
 	const char *file; /* where it was defined; NULL: nowhere */
 	unsigned line;
@@ -129,6 +146,10 @@ struct config {
 	uint32_t message_size_limit; /* payload; 0: no limit */
 	uint32_t max_topic_levels;
 	bool payload_format_check;
+
+	/* WebSocket and HTTP. */
+	uint32_t websockets_headers_size;
+	uint32_t websockets_log_level;
 
 	/* Retained messages. */
 	bool retain_available;

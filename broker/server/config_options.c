@@ -41,10 +41,6 @@ const struct config_feature config_feature_tls = {
 	"TLS",
 	"take the TLS options out and bind this listener to 127.0.0.1, behind a TLS proxy",
 };
-const struct config_feature config_feature_websockets = {
-	"WebSocket",
-	"take this listener out, or make it one for MQTT over TCP",
-};
 const struct config_feature config_feature_plugins = {
 	"plugins",
 	"take the line out, and use password_file and acl_file",
@@ -68,7 +64,6 @@ const struct config_feature config_feature_bridges = {
 #define PLACE_ACCESS(field) PLACE_LISTENER(access.field)
 
 #define TLS config_feature_tls
-#define WEBSOCKETS config_feature_websockets
 #define PLUGINS config_feature_plugins
 #define BRIDGES config_feature_bridges
 

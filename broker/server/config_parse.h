@@ -114,6 +114,10 @@ void config_parse_bind_address(struct config_parser *parser, const struct config
 			       char *value);
 void config_parse_protocol(struct config_parser *parser, const struct config_option *option,
 			   char *value);
+void config_parse_websockets_origin(struct config_parser *parser,
+				    const struct config_option *option, char *value);
+void config_parse_trusted_proxy(struct config_parser *parser, const struct config_option *option,
+				char *value);
 void config_parse_log_dest(struct config_parser *parser, const struct config_option *option,
 			   char *value);
 void config_parse_log_type(struct config_parser *parser, const struct config_option *option,
@@ -124,12 +128,13 @@ void config_parse_log_facility(struct config_parser *parser, const struct config
 enum err config_check_any(const char *value, struct err_detail *why) ERR_CHECKED;
 enum err config_check_path(const char *value, struct err_detail *why) ERR_CHECKED;
 enum err config_check_interface(const char *value, struct err_detail *why) ERR_CHECKED;
+enum err config_check_endpoint(const char *value, struct err_detail *why) ERR_CHECKED;
 enum err config_check_topic_prefix(const char *value, struct err_detail *why) ERR_CHECKED;
 
 extern const struct config_choice config_domains[], config_queue_drops[],
 	config_shared_strategies[], config_log_formats[], config_log_types[];
-extern const struct config_feature config_feature_tls, config_feature_websockets,
-	config_feature_plugins, config_feature_bridges;
+extern const struct config_feature config_feature_tls, config_feature_plugins,
+	config_feature_bridges;
 
 /* Of config.c: memory that lives as long as the configuration. NULL: none left. */
 void *config_alloc(struct config *config, size_t bytes);

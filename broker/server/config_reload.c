@@ -154,6 +154,32 @@ static bool keep_globals(struct config *fresh, const struct config *running)
 	return true;
 }
 
+static bool keep_texts(struct config *config, struct config_texts *list)
+{
+	const char **texts;
+
+	if (list->count == 0)
+		return true;
+	texts = config_alloc(config, list->count * sizeof(*texts));
+	if (!texts)
+		return false;
+	memcpy(texts, list->texts, list->count * sizeof(*texts));
+	list->texts = texts;
+	for (size_t i = 0; i < list->count; i++)
+		if (!keep_text(config, &texts[i]))
+			return false;
+	return true;
+}
+
+static bool keep_http(struct config *fresh, struct config_listener *listener)
+{
+	return keep_texts(fresh, &listener->websockets_origins) &&
+	       keep_texts(fresh, &listener->trusted_proxies) &&
+	       keep_text(fresh, &listener->http_dir) && keep_text(fresh, &listener->http_health) &&
+	       keep_text(fresh, &listener->http_metrics) &&
+	       keep_text(fresh, &listener->http_console);
+}
+
 /* All texts of a listener point into running yet; what reloads comes from found afterwards. */
 static bool keep_listener(struct config *fresh, struct config_listener *listener,
 			  const struct config_listener *found)
@@ -161,7 +187,7 @@ static bool keep_listener(struct config *fresh, struct config_listener *listener
 	bool is_kept = keep_text(fresh, &listener->bind_address) &&
 		       keep_text(fresh, &listener->bind_interface) &&
 		       keep_text(fresh, &listener->unix_path) &&
-		       keep_text(fresh, &listener->mount_point) &&
+		       keep_text(fresh, &listener->mount_point) && keep_http(fresh, listener) &&
 		       keep_text(fresh, &listener->file);
 
 	if (found) {

@@ -110,7 +110,8 @@ static void refuse_orphans(struct config_parser *parser)
 		const struct config_option *option = &config_options[i];
 		const struct config_place *place = &parser->unnamed.set[i];
 
-		if (!place->file || config_option_is_default(option, &parser->unnamed.values))
+		if (!place->file || (config_option_has_field(option) &&
+				     config_option_is_default(option, &parser->unnamed.values)))
 			continue;
 		if (option->scope == CONFIG_SCOPE_ACCESS && !parser->config->per_listener_settings)
 			continue;

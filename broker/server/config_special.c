@@ -251,15 +251,19 @@ void config_parse_bind_address(struct config_parser *parser, const struct config
 void config_parse_protocol(struct config_parser *parser, const struct config_option *option,
 			   char *value)
 {
+	static const char *const names[] = {
+		[CONFIG_PROTOCOL_MQTT] = "mqtt",
+		[CONFIG_PROTOCOL_WEBSOCKETS] = "websockets",
+	};
 	const char *word = config_parser_word(&value);
+	size_t i = 0;
 
-	if (word && strcmp(word, "websockets") == 0)
-		config_parser_error(parser, "'protocol websockets' is not supported yet (%s): %s",
-				    config_feature_websockets.name, config_feature_websockets.mend);
-	else if (!word || strcmp(word, "mqtt") != 0)
+	while (word && i < sizeof names / sizeof *names && strcmp(word, names[i]) != 0)
+		i++;
+	if (!word || i == sizeof names / sizeof *names)
 		config_parser_refuse(parser, option, word);
-	else
-		config_parser_end(parser, option, value);
+	else if (config_parser_end(parser, option, value))
+		parser->current->values.protocol = (enum config_protocol)i;
 }
 
 static void set_log_file(struct config_parser *parser, char *path)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "net/web.h"
 #include "server/broker.h"
 #include "server/service_manager.h"
 #include "server/sys_topics.h"
@@ -46,6 +47,7 @@ static void configure_worker(struct worker *me, void *context)
 
 	if (me->id == 0)
 		sys_topics_set_interval(me, snapshot_config(reload->settings)->sys_interval_s);
+	web_set_connect_timeout(me, reload->settings->connect_timeout_ms);
 	sessions_configure(me, reload->settings, on_looked_through, reload);
 }
 

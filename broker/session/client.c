@@ -4,6 +4,7 @@
  */
 #include "session/client.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/bug.h"
@@ -161,6 +162,26 @@ static void log_client_closed(const struct client *client, const struct close_ca
 		  client->session ? "Client disconnected" : "Connection closed");
 }
 
+/* For a WebSocket's Close frame. */
+static enum connection_farewell farewell_of(enum close_cause cause, uint8_t reason_code)
+{
+	if (reason_code == RC_PACKET_TOO_LARGE)
+		return FAREWELL_TOO_LARGE;
+	switch (cause) {
+	case CLOSE_PROTOCOL:
+	case CLOSE_NOT_MQTT: return FAREWELL_PROTOCOL;
+	case CLOSE_SHUTTING_DOWN: return FAREWELL_GOING_AWAY;
+	case CLOSE_OUT_OF_MEMORY: return FAREWELL_BUSY;
+	case CLOSE_CONNECT_TIMEOUT:
+	case CLOSE_CONNECT_REFUSED:
+	case CLOSE_KEEP_ALIVE:
+	case CLOSE_TAKEN_OVER:
+	case CLOSE_NOT_AUTHORIZED:
+	case CLOSE_ADMINISTRATIVE: return FAREWELL_POLICY;
+	default: return FAREWELL_NORMAL;
+	}
+}
+
 void client_close(struct client *client, enum close_cause cause, uint8_t reason_code,
 		  const char *detail)
 {
@@ -189,6 +210,7 @@ void client_close(struct client *client, enum close_cause cause, uint8_t reason_
 	log_client_closed(client, info, detail);
 	if (was_online)
 		counter_sub(client->conn.worker->counters, COUNTER_CLIENTS_CONNECTED, 1);
+	client->conn.farewell = (uint8_t)farewell_of(cause, reason_code);
 	connection_close(&client->conn);
 }
 
@@ -208,8 +230,15 @@ static void client_on_lost(struct connection *conn, int error)
 		return;
 	/* Nothing can be sent any more. */
 	conn->flags |= CONNECTION_EOF;
-	client_close(client, error == ENOMEM ? CLOSE_OUT_OF_MEMORY : CLOSE_CONNECTION_LOST, 0,
-		     error && error != ENOMEM ? strerror(error) : NULL);
+	if (error == ENOMEM)
+		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+	else if (error == EBADMSG)
+		client_close(client, CLOSE_PROTOCOL, 0,
+			     "a WebSocket frame that is not binary [MQTT-6.0.0-1]");
+	else if (error == EPROTO)
+		client_close(client, CLOSE_PROTOCOL, 0, "a WebSocket frame breaks RFC 6455");
+	else
+		client_close(client, CLOSE_CONNECTION_LOST, 0, error ? strerror(error) : NULL);
 }
 
 /* It was to move, but is lost before it could. */
@@ -241,7 +270,8 @@ static void client_on_closed(struct connection *conn)
 	topic_alias_table_free(&client->aliases_in);
 	topic_alias_out_free(&client->aliases_out);
 	route_retire(me, &client->endpoint);
-	listener_forget_connection(client_profile(client)->listener);
+	if (client->flags & CLIENT_HOLDS_PLACE)
+		listener_forget_connection(client_profile(client)->listener);
 	session_worker_of(me)->clients--;
 	client->session = NULL;
 	if (session)
@@ -497,40 +527,81 @@ static const struct connection_ops client_connection_ops = {
 	.on_closed = client_on_closed,
 };
 
+bool client_may_accept(struct worker *me)
+{
+	bool is_stopping = session_worker_of(me)->is_stopping;
+
+	if (!is_stopping && !memory_is_over_limit())
+		return true;
+	counter_add(me->counters, is_stopping ? COUNTER_REFUSED_SHUTDOWN : COUNTER_REFUSED_MEMORY,
+		    1);
+	return false;
+}
+
+/* A client that waits for CONNECT, without its connection. NULL: no memory. */
+static struct client *client_make(struct worker *me, uint16_t listener,
+				  const struct address *address)
+{
+	struct client *client = calloc(1, sizeof *client);
+
+	if (!client)
+		return NULL;
+	client->endpoint.ops = &client_endpoint_ops;
+	client->listener = listener;
+	client->credit.on_credit = on_credit;
+	client->accepted_ms = (uint32_t)me->now_ms;
+	client->conn.address = *address;
+	timer_init(&client->timer, client_on_timer);
+	if (route_register(me, &client->endpoint) != ERR_NONE) {
+		free(client);
+		return NULL;
+	}
+	return client;
+}
+
+static void client_wait_for_connect(struct worker *me, struct client *client, uint64_t deadline_ms)
+{
+	memory_charge(MEMORY_INPUT, sizeof *client);
+	session_worker_of(me)->clients++;
+	timer_arm_at(&me->wheel, &client->timer, deadline_ms);
+}
+
 bool client_accept(struct worker *me, const struct newcomer *newcomer)
 {
 	const struct transport *transport = newcomer->ssl ? &transport_tls : &transport_tcp;
-	struct session_worker *mine = session_worker_of(me);
 	struct client *client;
 
-	if (mine->is_stopping || memory_is_over_limit()) {
-		counter_add(me->counters,
-			    mine->is_stopping ? COUNTER_REFUSED_SHUTDOWN : COUNTER_REFUSED_MEMORY,
-			    1);
+	if (!client_may_accept(me))
 		return false;
-	}
-	client = calloc(1, sizeof *client);
+	client = client_make(me, newcomer->listener, &newcomer->address);
 	if (!client)
 		return false;
-	client->endpoint.ops = &client_endpoint_ops;
-	client->listener = newcomer->listener;
-	client->credit.on_credit = on_credit;
-	client->conn.address = newcomer->address;
 	client->conn.transport_state = newcomer->ssl;
-	if (route_register(me, &client->endpoint) != ERR_NONE) {
-		free(client);
-		return false;
-	}
 	if (connection_init(&client->conn, me, newcomer->fd, transport, &client_connection_ops,
-			    mine->settings->output_buffer_bytes) != ERR_NONE) {
+			    session_worker_of(me)->settings->output_buffer_bytes) != ERR_NONE) {
 		route_retire(me, &client->endpoint);
 		free(client);
 		return false;
 	}
-	memory_charge(MEMORY_INPUT, sizeof *client);
-	client->accepted_ms = (uint32_t)me->now_ms;
-	mine->clients++;
-	timer_init(&client->timer, client_on_timer);
-	timer_arm_at(&me->wheel, &client->timer, newcomer->deadline_ms);
+	client->flags |= CLIENT_HOLDS_PLACE;
+	client_wait_for_connect(me, client, newcomer->deadline_ms);
+	return true;
+}
+
+bool client_accept_websocket(struct worker *me, struct web_socket *socket,
+			     const struct web_peer *peer, uint64_t deadline_ms)
+{
+	struct client *client;
+
+	if (!client_may_accept(me))
+		return false;
+	client = client_make(me, peer->listener, peer->address);
+	if (!client)
+		return false;
+	connection_init_pushed(&client->conn, me, &transport_websocket, socket,
+			       &client_connection_ops,
+			       session_worker_of(me)->settings->output_buffer_bytes);
+	websocket_bind(socket, &client->conn);
+	client_wait_for_connect(me, client, deadline_ms);
 	return true;
 }

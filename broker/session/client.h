@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "mqtt/packet.h"
 #include "net/connection.h"
+#include "net/web.h"
 #include "session/ack_queue.h"
 #include "session/session.h"
 #include "session/topic_alias.h"
@@ -35,8 +36,9 @@ enum client_state {
 enum client_flag {
 	CLIENT_PROBLEM_INFORMATION = 1 << 0, /* Request Problem Information */
 	CLIENT_REAUTHENTICATING = 1 << 1,
-	CLIENT_IS_BRIDGE = 1 << 2,  /* a mosquitto bridge: RETAIN as published, No Local */
-	CLIENT_MAY_RETAIN = 1 << 3, /* CONNACK said so */
+	CLIENT_IS_BRIDGE = 1 << 2,   /* a mosquitto bridge: RETAIN as published, No Local */
+	CLIENT_MAY_RETAIN = 1 << 3,  /* CONNACK said so */
+	CLIENT_HOLDS_PLACE = 1 << 4, /* counts for its listener's max_connections */
 };
 
 /* Why it is not read. Several may hold at once; it goes on when the last is gone. */
@@ -119,6 +121,10 @@ static inline bool client_has_room(const struct client *client)
 
 /* struct listener_settings.on_client */
 bool client_accept(struct worker *me, const struct newcomer *newcomer);
+/* struct web_hooks: may_accept, on_websocket. */
+bool client_may_accept(struct worker *me);
+bool client_accept_websocket(struct worker *me, struct web_socket *socket,
+			     const struct web_peer *peer, uint64_t deadline_ms);
 
 /*
  * Ends the connection with this turn: DISCONNECT to a version 5 client where the cause has a Reason

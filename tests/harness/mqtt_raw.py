@@ -74,6 +74,9 @@ class Connection:
 
     def _is_readable(self, timeout):
         """poll(), because select() ends at descriptor 1023."""
+        # What a TLS socket or a WebSocket has read already makes no descriptor readable.
+        if hasattr(self.sock, "pending") and self.sock.pending():
+            return True
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
         return bool(poll.poll(max(0, timeout) * 1000))
@@ -88,6 +91,8 @@ class Connection:
             data = self.sock.recv(65536)
         except ConnectionResetError:
             data = b""
+        if data is None:
+            return False
         if not data:
             self.eof = True
             self.eof_at = time.monotonic()

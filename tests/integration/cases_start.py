@@ -226,7 +226,6 @@ BAD = [
     ("cafile /etc/ca.crt\n", ["broker.conf:1", "'cafile' is not supported yet"]),
     ("connection bridge\n", ["broker.conf:1", "'connection' is not supported yet"]),
     ("plugin /usr/lib/x.so\n", ["broker.conf:1", "'plugin' is not supported yet"]),
-    ("listener 1884\nprotocol websockets\n", ["broker.conf:2", "not supported yet"]),
     ("acl_file {dir}/missing\n", ["{dir}/missing"]),
     ("password_file {dir}/missing\n", ["{dir}/missing"]),
     ("include_dir {dir}/missing\n", ["{dir}/missing"]),

@@ -106,7 +106,7 @@ static const struct bad rows[] = {
 	{"shared_subscription_strategy best\n",
 	 "t.conf:1: 'shared_subscription_strategy' takes least_inflight, round_robin, random, "
 	 "hash_client or hash_topic, not 'best'"},
-	{"listener 1\nprotocol http\n", "t.conf:2: 'protocol' takes mqtt, not 'http'"},
+	{"listener 1\nprotocol http\n", "t.conf:2: 'protocol' takes mqtt | websockets, not 'http'"},
 	/* Texts. */
 	{"acl_file\n", "t.conf:1: 'acl_file' needs a value: PATH"},
 	{"acl_file \"/etc/acl\"\n",
@@ -172,9 +172,11 @@ static const struct bad rows[] = {
 	{"listener 8883\ncafile /etc/ca.pem\n",
 	 "t.conf:2: 'cafile' is not supported yet (TLS): take the TLS options out and bind this "
 	 "listener to 127.0.0.1, behind a TLS proxy"},
-	{"listener 9001\nprotocol websockets\n",
-	 "t.conf:2: 'protocol websockets' is not supported yet (WebSocket): take this listener out, "
-	 "or make it one for MQTT over TCP"},
+	{"listener 9001\nwebsockets_origin example.org\n",
+	 "t.conf:2: 'websockets_origin' takes an origin such as https://example.org, not "
+	 "'example.org'"},
+	{"listener 9001\nhttp_metrics yes\n",
+	 "t.conf:2: 'http_metrics' takes true, false, or an address such as 127.0.0.1, not 'yes'"},
 	{"auth_opt_db_host localhost\n",
 	 "t.conf:1: 'auth_opt_db_host' is not supported yet (plugins): take the line out, and use "
 	 "password_file and acl_file"},
