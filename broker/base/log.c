@@ -169,6 +169,11 @@ enum err log_reopen(struct err_detail *detail)
 	return err;
 }
 
+void log_types_set(unsigned types)
+{
+	__atomic_store_n(&log_types_enabled, types & LOG_TYPES_ALL, __ATOMIC_RELAXED);
+}
+
 void log_close(void)
 {
 	static const struct log_state initial = STATE_INITIAL;

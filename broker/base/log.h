@@ -65,6 +65,9 @@ enum err log_open(const struct log_settings *settings, struct err_detail *detail
 /* Opens the log file again under its name, for logrotate. On failure the old file stays. */
 enum err log_reopen(struct err_detail *detail) ERR_CHECKED;
 
+/* Other types from now on, until the next log_open(). Any thread. */
+void log_types_set(unsigned types);
+
 void log_close(void);
 
 /* fields may be NULL. The text has no line break at its end; control characters are escaped. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/bug.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/rcu.h"
 #include "net/first_bytes.h"
@@ -154,6 +155,8 @@ enum err broker_open_take(struct broker *broker, struct config *config, struct e
 	}
 	log_start(broker, config, descriptors);
 	err = write_pid_file(broker, config, detail);
+	if (err == ERR_NONE && config->control_socket)
+		err = control_open(broker, config->control_socket, &broker->control, detail);
 	return err == ERR_NONE ? privileges_drop(config, detail) : err;
 }
 
@@ -225,6 +228,7 @@ enum err broker_start(struct broker *broker, struct err_detail *detail)
 	if (err != ERR_NONE)
 		return err;
 	running = broker;
+	broker->started_ms = clock_now_ms();
 	sys_interval_at_start_s = config->sys_interval_s;
 	err = runtime_start(broker->runtime, worker_on_start, detail);
 	broker_web_set_ready(err == ERR_NONE);
@@ -293,6 +297,8 @@ static void broker_stop(struct broker *broker, const char *why)
 	broker_web_set_ready(false);
 	service_manager_stopping();
 	log_event(LOG_TYPE_NOTICE, NULL, "%s: the broker is stopping", why);
+	if (broker->control)
+		control_stop(broker->control);
 	runtime_on_every_worker(broker->runtime, stop_worker, NULL, broker);
 	on_stop_timer(&broker->stop_timer);
 }
@@ -302,6 +308,8 @@ static void on_wake(uv_async_t *async)
 	struct broker *broker = async->data;
 
 	broker_reload_report(broker);
+	if (broker->control)
+		control_on_reload(broker->control);
 	/* A reload may wake as well, while workers_busy is being counted. */
 	if (!broker->is_stopping ||
 	    !__atomic_exchange_n(&broker->has_looked, false, __ATOMIC_ACQUIRE))
@@ -342,7 +350,7 @@ static void on_signal(void *context, int signum)
 	case SIGINT: broker_stop(broker, "SIGINT"); break;
 	case SIGHUP:
 		if (!broker->is_stopping)
-			broker_reload(broker);
+			(void)broker_reload(broker); /* the log has told */
 		break;
 	case SIGUSR2:
 		if (!broker->is_stopping)
@@ -355,7 +363,10 @@ static void on_signal(void *context, int signum)
 void broker_run(struct broker *broker)
 {
 	rcu_thread_register();
+	if (broker->control)
+		control_start(broker->control);
 	uv_run(&broker->loop, UV_RUN_DEFAULT);
+	control_destroy(&broker->control);
 	rcu_thread_unregister();
 	signals_close(&broker->signals);
 	uv_close((uv_handle_t *)&broker->wake, NULL);
@@ -378,6 +389,7 @@ void broker_close(struct broker *broker)
 {
 	unsigned workers = broker->runtime ? runtime_worker_count(broker->runtime) : 0;
 
+	control_destroy(&broker->control); /* when it was never started */
 	if (broker->has_pid_file)
 		unlink(broker_config(broker)->pid_file);
 	if (broker->world)

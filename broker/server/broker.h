@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "server/command_line.h"
+#include "server/control.h"
 #include "server/signals.h"
 #include "server/snapshot.h"
 #include "session/broker_sessions.h"
@@ -27,9 +28,11 @@ struct broker {
 
 	uv_loop_t loop;
 	struct signals signals;
-	uv_async_t wake;       /* something below has changed */
-	uv_timer_t stop_timer; /* looks whether all have gone */
-	bool has_pid_file;     /* we wrote it */
+	uv_async_t wake;	 /* something below has changed */
+	uv_timer_t stop_timer;	 /* looks whether all have gone */
+	struct control *control; /* NULL: no control_socket */
+	uint64_t started_ms;	 /* clock_now_ms() */
+	bool has_pid_file;	 /* we wrote it */
 	bool is_stopping;
 	unsigned stop_ticks;
 	/* Written by workers, atomic. */
@@ -69,8 +72,9 @@ bool broker_web_accept(struct worker *me, const struct newcomer *newcomer, bool 
 /* Any thread: what /readyz says. */
 void broker_web_set_ready(bool is_ready);
 
-/* reload.c: SIGHUP. What fails leaves everything as it was, and says so in the log. */
-void broker_reload(struct broker *broker);
+/* reload.c: SIGHUP. What fails leaves everything as it was, and says so in the log. NULL: the
+ * workers are taking it over; else what is wrong, valid until the next call. */
+const char *broker_reload(struct broker *broker);
 /* Says "reloaded" for those that all workers have finished. */
 void broker_reload_report(struct broker *broker);
 enum err broker_open_log(const struct config *config, struct err_detail *detail) ERR_CHECKED;

@@ -108,11 +108,12 @@ struct config {
 	bool set_tcp_nodelay;
 
 	/* The process. */
-	const char *path;	 /* the file that was loaded, NULL: none */
-	const char *user;	 /* NULL: not set; the server tries nightjar, then nobody */
-	const char *pid_file;	 /* NULL: none */
-	bool daemonize;		 /* -d */
-	uint32_t worker_threads; /* resolved, 1..256 */
+	const char *path;	    /* the file that was loaded, NULL: none */
+	const char *user;	    /* NULL: not set; the server tries nightjar, then nobody */
+	const char *pid_file;	    /* NULL: none */
+	const char *control_socket; /* NULL: none */
+	bool daemonize;		    /* -d */
+	uint32_t worker_threads;    /* resolved, 1..256 */
 	uint32_t thread_pool_threads;
 	uint32_t mailbox_letters;
 	uint32_t fanout_slice;

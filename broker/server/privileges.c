@@ -76,6 +76,8 @@ enum err privileges_make_folders(const struct config *config, struct err_detail 
 		err = make_folder_of(config->log_file, user, detail);
 	if (err == ERR_NONE && config->pid_file)
 		err = make_folder_of(config->pid_file, user, detail);
+	if (err == ERR_NONE && config->control_socket)
+		err = make_folder_of(config->control_socket, user, detail);
 	return err;
 }
 
@@ -145,6 +147,7 @@ enum err privileges_drop(const struct config *config, struct err_detail *detail)
 	}
 	give_file(config->log_file, user);
 	give_file(config->pid_file, user);
+	give_file(config->control_socket, user);
 	if (initgroups(user->pw_name, user->pw_gid) != 0 || setgid(user->pw_gid) != 0 ||
 	    setuid(user->pw_uid) != 0)
 		return err_set(detail, ERR_DENIED, "Cannot become the user %s: %s.", user->pw_name,

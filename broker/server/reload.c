@@ -3,7 +3,9 @@
  * reload.c - SIGHUP: a new configuration is read and checked whole, beside the one in force, and only
  * then takes its place, worker by worker.
  */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "net/web.h"
@@ -57,8 +59,19 @@ static void log_list(enum log_type type, const char *before, const struct config
 		log_event(type, NULL, "%s%s", before, list->text[i]);
 }
 
+/* Why the last reload failed, for who asked for it: one line a reason. Main thread. */
+static char failure[4096];
+
+static void keep_failure(const char *why)
+{
+	size_t len = strlen(failure);
+
+	snprintf(failure + len, sizeof failure - len, "%s%s", len ? "\n" : "", why);
+}
+
 static void reload_failed(const char *why)
 {
+	keep_failure(why);
 	log_event(LOG_TYPE_ERROR, NULL, "Reload failed, everything stays as it was: %s", why);
 }
 
@@ -74,6 +87,8 @@ static struct session_settings *prepare(struct broker *broker)
 	if (config_reload(broker_config(broker), &broker->line.overrides, &fresh, &errors,
 			  &report) != ERR_NONE) {
 		log_list(LOG_TYPE_ERROR, "Reload failed, everything stays as it was: ", &errors);
+		for (size_t i = 0; i < errors.count; i++)
+			keep_failure(errors.text[i]);
 		return NULL;
 	}
 	if (snapshot_create(fresh, broker->listeners, broker->hooks, &settings, &detail) !=
@@ -98,26 +113,27 @@ static void tell_end(struct broker *broker)
 		service_manager_ready();
 }
 
-void broker_reload(struct broker *broker)
+const char *broker_reload(struct broker *broker)
 {
 	struct session_settings *settings;
 	struct err_detail detail;
 	struct reload *reload;
 
 	service_manager_reloading();
+	failure[0] = '\0';
 	settings = prepare(broker);
 	if (!settings) {
 		/* Whoever moved the log files away asked for new ones all the same. */
 		(void)!broker_open_log(broker_config(broker), &detail);
 		tell_end(broker);
-		return;
+		return failure;
 	}
 	reload = calloc(1, sizeof *reload);
 	if (!reload) {
 		session_settings_unref(&settings);
 		reload_failed("no memory.");
 		tell_end(broker);
-		return;
+		return failure;
 	}
 	reload->broker = broker;
 	reload->settings = settings;
@@ -128,6 +144,7 @@ void broker_reload(struct broker *broker)
 	memory_limit_set(broker_config(broker)->memory_limit);
 	broker->reloads_begun++;
 	runtime_on_every_worker(broker->runtime, configure_worker, NULL, reload);
+	return NULL;
 }
 
 void broker_reload_report(struct broker *broker)
