@@ -52,11 +52,11 @@ struct store {
 	struct kv *kv;
 	uint64_t seed;
 	uint64_t first_number;
-	uint64_t started_wall_ms;	  /* of the last commit before this start */
+	uint64_t started_wall_ms; /* of the last commit before this start */
 	uint64_t first_retained_version;
-	uint64_t busy_bytes;		  /* so much may wait to be written */
+	uint64_t busy_bytes;			   /* so much may wait to be written */
 	struct store_worker *workers[WORKERS_MAX]; /* set before the workers start */
-	int lock_fd;			  /* of the directory; -1: none */
+	int lock_fd;				   /* of the directory; -1: none */
 
 	/* Any thread, atomic. */
 	uint64_t next_id __attribute__((aligned(64)));
@@ -102,7 +102,7 @@ struct fetch_request {
 		uint64_t number, record;
 		uint16_t packet_id;
 		uint8_t flight;
-	} *wanted;
+	} * wanted;
 	unsigned wanted_count;
 	bool has_more;
 	/* Filled by the reader: items whose slices lie in bodies. */
@@ -113,7 +113,7 @@ struct fetch_request {
 		uint16_t id_count;
 		uint8_t qos;
 		bool retain;
-	} *items;
+	} * items;
 	unsigned count;
 	bool failed;
 };

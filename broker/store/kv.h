@@ -28,7 +28,7 @@ enum kv_table {
 #define KV_ENUM(name, text) KV_##name,
 	KV_TABLE_LIST(KV_ENUM)
 #undef KV_ENUM
-	KV_TABLES
+		KV_TABLES
 };
 
 const char *kv_table_name(enum kv_table table);

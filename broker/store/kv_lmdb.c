@@ -20,7 +20,7 @@
 struct kv_lmdb {
 	struct kv kv;
 	struct kv_lmdb_settings settings;
-	char *path; /* owned */
+	char *path;		 /* owned */
 	pthread_rwlock_t in_use; /* held for reading by each reader */
 	MDB_env *env;		 /* NULL: it could not be opened again */
 	MDB_dbi tables[KV_TABLES];
@@ -81,7 +81,8 @@ static int open_tables(struct kv_lmdb *lmdb)
 {
 	unsigned flags = lmdb->settings.read_only ? 0 : MDB_CREATE;
 	MDB_txn *txn;
-	int failed = mdb_txn_begin(lmdb->env, NULL, lmdb->settings.read_only ? MDB_RDONLY : 0, &txn);
+	int failed =
+		mdb_txn_begin(lmdb->env, NULL, lmdb->settings.read_only ? MDB_RDONLY : 0, &txn);
 
 	if (failed)
 		return failed;

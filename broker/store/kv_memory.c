@@ -143,8 +143,8 @@ static void remember(struct store_image *image, enum kv_table table, struct slic
 
 	if (image->journal_count == image->journal_cap) {
 		image->journal_cap = image->journal_cap ? image->journal_cap * 2 : 64;
-		image->journal = must_alloc(realloc(
-			image->journal, image->journal_cap * sizeof *image->journal));
+		image->journal = must_alloc(
+			realloc(image->journal, image->journal_cap * sizeof *image->journal));
 	}
 	undo = &image->journal[image->journal_count++];
 	*undo = (struct undo){.table = table, .key = copy_of(key)};

@@ -382,9 +382,7 @@ static void take_change(struct ledger *ledger, const struct post *post)
 	if (!ledger_place(ledger, post->id))
 		return;
 	switch (post->kind) {
-	case POST_SUBSCRIPTION_PUT:
-		change_add(ledger, CHANGE_PUT, KV_SUBSCRIPTIONS, post);
-		break;
+	case POST_SUBSCRIPTION_PUT: change_add(ledger, CHANGE_PUT, KV_SUBSCRIPTIONS, post); break;
 	case POST_SUBSCRIPTION_REMOVE:
 		change_add(ledger, CHANGE_REMOVE, KV_SUBSCRIPTIONS, post);
 		break;

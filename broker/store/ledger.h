@@ -50,8 +50,9 @@ struct place {
 	struct flight *flights;
 	uint16_t *received;
 	uint64_t next_number;
-	uint64_t state_sum;   /* of the state as it was written; 0: there is none */
-	uint64_t need_record; /* whose life makes the state worth writing; RECORD_MANY, 0: nothing */
+	uint64_t state_sum; /* of the state as it was written; 0: there is none */
+	uint64_t
+		need_record; /* whose life makes the state worth writing; RECORD_MANY, 0: nothing */
 	struct loading *loading; /* while the store is read; ledger_load.c */
 	uint8_t dirt;
 	uint8_t is_group;
@@ -108,9 +109,11 @@ struct dead_record {
 struct ledger {
 	struct number_map places;  /* id -> struct place */
 	struct number_map records; /* of those written: remaining, and refs above bit 32 */
-	struct number_map bodies;  /* struct message.number -> record that has its body; recent ones */
-	struct number_map held;	   /* origin -> since when */
-	struct number_map gone[2]; /* retained: hash -> version of the removal; this and the last round */
+	struct number_map
+		bodies;		/* struct message.number -> record that has its body; recent ones */
+	struct number_map held; /* origin -> since when */
+	struct number_map
+		gone[2]; /* retained: hash -> version of the removal; this and the last round */
 	uint64_t gone_since_ms;
 
 	VECTOR(struct pending) pending; /* record first_pending and on */
@@ -197,8 +200,8 @@ void ledger_record_drop(struct ledger *ledger, uint64_t record);
 
 void *vector_room(void *at, size_t count, size_t *cap, size_t size);
 #define VECTOR_ADD(vector)                                                                         \
-	((vector).at = vector_room((vector).at, (vector).count, &(vector).cap,                     \
-				   sizeof *(vector).at),                                           \
+	((vector).at =                                                                             \
+		 vector_room((vector).at, (vector).count, &(vector).cap, sizeof *(vector).at),     \
 	 &(vector).at[(vector).count++])
 
 #endif

@@ -87,8 +87,8 @@ static enum err load_state(struct load *load, struct slice key, struct slice val
 	for (size_t i = 0; i < loading->count; i++)
 		loading->numbers[i] = state_next_done(&state);
 	place->loading = loading;
-	place->next_number = loading->count ? loading->numbers[loading->count - 1] + 1
-					    : state.done_below;
+	place->next_number =
+		loading->count ? loading->numbers[loading->count - 1] + 1 : state.done_below;
 	place->state_sum = record_hash(value, 0);
 	for (uint64_t i = 0; i < state.flight_count; i++) {
 		struct flight flight = state_next_flight(&state);
@@ -206,14 +206,17 @@ static enum err load_meta(struct load *load)
 {
 	struct meta_record *meta = &load->ledger->meta;
 	struct slice key, value;
-	enum err err = load->ops->read(load->reader, KV_META, SLICE_LITERAL(""), false, &key, &value);
+	enum err err =
+		load->ops->read(load->reader, KV_META, SLICE_LITERAL(""), false, &key, &value);
 
 	if (err == ERR_NOT_FOUND) {
 		/* The META table is written with every commit: without it the others must be empty. */
 		for (int table = 0; table < KV_META; table++)
 			if (load->ops->count(load->reader, table))
 				return damaged(load, KV_META, 0, "it is missing");
-		*meta = (struct meta_record){.format = STORE_FORMAT, .next_id = 1, .next_number = 1};
+		*meta = (struct meta_record){.format = STORE_FORMAT,
+					     .next_id = 1,
+					     .next_number = 1};
 		BUG_ON(getrandom(&meta->seed, sizeof meta->seed, 0) != sizeof meta->seed);
 		return ERR_NONE;
 	}
@@ -222,11 +225,12 @@ static enum err load_meta(struct load *load)
 	if (!record_get_meta(value, meta) && meta->format <= STORE_FORMAT)
 		return damaged(load, KV_META, 0, "it does not read");
 	if (meta->format > STORE_FORMAT)
-		return err_set(load->detail, ERR_UNSUPPORTED,
-			       "The store has format %u, and this broker knows formats up to %u: "
-			       "it was written by a newer version. Start that one, or choose another "
-			       "persistence_location",
-			       meta->format, STORE_FORMAT);
+		return err_set(
+			load->detail, ERR_UNSUPPORTED,
+			"The store has format %u, and this broker knows formats up to %u: "
+			"it was written by a newer version. Start that one, or choose another "
+			"persistence_location",
+			meta->format, STORE_FORMAT);
 	load->ledger->next_record = meta->next_record;
 	return ERR_NONE;
 }
@@ -240,8 +244,7 @@ static void finish_place(struct place *place)
 		const struct flight *flight = &place->flights[i];
 		const struct entry *entry = place_entry(place, flight->number);
 
-		if (flight->state == STORE_RELEASED ||
-		    (entry && !(entry->record & ENTRY_DONE)))
+		if (flight->state == STORE_RELEASED || (entry && !(entry->record & ENTRY_DONE)))
 			place->flights[kept++] = *flight;
 	}
 	place->flight_count = kept;
@@ -325,8 +328,7 @@ void ledger_audit(struct ledger *ledger)
 	}
 	for (size_t i = 0; i < ledger->pending.count; i++) {
 		const struct pending *pending = &ledger->pending.at[i];
-		const uint64_t *counted =
-			number_map_find(&remaining, ledger->first_pending + i);
+		const uint64_t *counted = number_map_find(&remaining, ledger->first_pending + i);
 
 		BUG_ON(pending->state == PENDING_WAITS &&
 		       pending->remaining != (counted ? *counted : 0));

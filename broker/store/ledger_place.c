@@ -66,8 +66,7 @@ static void make_entry_room(struct place *place)
 		place->end = used;
 		return;
 	}
-	place->entries =
-		room32(place->entries, place->end, &place->cap, sizeof *place->entries);
+	place->entries = room32(place->entries, place->end, &place->cap, sizeof *place->entries);
 }
 
 void place_add(struct place *place, uint64_t number, uint64_t record)
@@ -238,8 +237,8 @@ static uint64_t count_done(const struct ledger *ledger, const struct place *plac
 
 void place_pack_state(const struct ledger *ledger, const struct place *place, struct pack *to)
 {
-	uint64_t below = place->head < place->end ? place->entries[place->head].number
-						  : place->next_number;
+	uint64_t below =
+		place->head < place->end ? place->entries[place->head].number : place->next_number;
 	uint64_t last = below;
 	size_t at = record_begin(to);
 

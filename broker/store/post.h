@@ -60,10 +60,10 @@ struct batch {
 	struct batch *next;	 /* writer: of the same worker */
 	struct pack pack;	 /* owned; empty when the bytes are in the ring */
 	struct slice bytes;
-	uint64_t last_post;	/* the number of the last post in it */
+	uint64_t last_post;	 /* the number of the last post in it */
 	uint64_t highest_number; /* given to a receiver */
-	uint64_t ring_end;	/* in_ring: where its room ends */
-	uint64_t sequence;	/* of this worker's batches in the ring */
+	uint64_t ring_end;	 /* in_ring: where its room ends */
+	uint64_t sequence;	 /* of this worker's batches in the ring */
 	struct fetch_request *fetches;
 	uint32_t held; /* messages in it that wait for their origin */
 	uint16_t worker;

@@ -40,9 +40,9 @@ enum store_state store_state(const struct worker *me)
 	if (!mine)
 		return STORE_OFF;
 	state = __atomic_load_n(&mine->store->state, __ATOMIC_RELAXED);
-	if (state == STORE_OK && __atomic_load_n(&mine->store->waiting_bytes, __ATOMIC_RELAXED) +
-						 mine->posts.len >
-					 mine->store->busy_bytes)
+	if (state == STORE_OK &&
+	    __atomic_load_n(&mine->store->waiting_bytes, __ATOMIC_RELAXED) + mine->posts.len >
+		    mine->store->busy_bytes)
 		return STORE_BUSY;
 	return (enum store_state)state;
 }

@@ -213,7 +213,8 @@ static void make_item(struct store_worker *mine, const struct fetch_request *req
 		      const struct fetched_item *from, struct store_item *out, uint32_t *ids)
 {
 	const uint8_t *bytes = request->bodies.data;
-	struct unpack id_from = unpack_of(slice_of(bytes + from->ids_at, 4 * (size_t)from->id_count));
+	struct unpack id_from =
+		unpack_of(slice_of(bytes + from->ids_at, 4 * (size_t)from->id_count));
 	struct unpack body = unpack_of(slice_of(bytes + from->body_at, from->body_len));
 	struct stored_message stored;
 

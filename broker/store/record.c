@@ -135,7 +135,7 @@ void stored_message_of(const struct message *message, uint64_t wall_offset_ms,
 		       struct stored_message *out)
 {
 	*out = (struct stored_message){
-		.arrived_ms = message->arrived_ms + wall_offset_ms,
+		.arrived_ms = message_arrived_ms(message) + wall_offset_ms,
 		.expires_ms = message->expires_ms ? message->expires_ms + wall_offset_ms : 0,
 		.retained_version = message->retained_version,
 		.topic = message_topic(message),
@@ -226,8 +226,9 @@ struct message *stored_message_make(struct worker *me, const struct stored_messa
 	origin_unref(&content.origin);
 	if (!made)
 		return NULL;
-	made->arrived_ms =
-		message->arrived_ms > wall_offset_ms ? message->arrived_ms - wall_offset_ms : 1;
+	made->arrived_us =
+		1000 *
+		(message->arrived_ms > wall_offset_ms ? message->arrived_ms - wall_offset_ms : 1);
 	made->retained_version = message->retained_version;
 	return made;
 }
@@ -305,8 +306,7 @@ bool unpack_receiver(struct unpack *from, struct receiver_cursor *cursor, struct
 	if (!(bits & RECEIVER_NEXT_NUMBER))
 		out->number += (uint64_t)unpack_signed(from);
 	if (bits & RECEIVER_IDS)
-		out->subscription_ids =
-			unpack_bytes(from, 4 * unpack_limited(from, UINT16_MAX));
+		out->subscription_ids = unpack_bytes(from, 4 * unpack_limited(from, UINT16_MAX));
 	cursor->id = out->id;
 	cursor->number = out->number + 1;
 	return !from->is_bad && out->id != 0 && out->number != 0 && out->qos <= 2;
@@ -348,8 +348,8 @@ bool record_get_state(struct slice value, struct state_record *out)
 	out->flight_count = unpack_varint(&out->rest);
 	out->received_count = unpack_varint(&out->rest);
 	/* Each takes a byte at least. */
-	return !out->rest.is_bad && out->done_count <= value.len && out->flight_count <= value.len &&
-	       out->received_count <= value.len;
+	return !out->rest.is_bad && out->done_count <= value.len &&
+	       out->flight_count <= value.len && out->received_count <= value.len;
 }
 
 uint64_t state_next_done(struct state_record *state)

@@ -93,7 +93,8 @@ struct receiver_cursor {
 	uint64_t id, number;
 };
 
-void pack_receiver(struct pack *to, struct receiver_cursor *cursor, const struct receiver *receiver);
+void pack_receiver(struct pack *to, struct receiver_cursor *cursor,
+		   const struct receiver *receiver);
 bool unpack_receiver(struct unpack *from, struct receiver_cursor *cursor, struct receiver *out);
 /* Room for what pack_receiver() may append. */
 #define RECEIVER_BYTES_MAX(ids) (48 + 4 * (size_t)(ids))

@@ -133,9 +133,9 @@ static bool next_session(struct store_recovery *recovery, struct store_record *o
 static bool next_subscription(struct store_recovery *recovery, struct store_record *out)
 {
 	struct slice key, value;
-	enum err err = recovery->store->kv->ops->read(
-		recovery->inner, KV_SUBSCRIPTIONS, key_slice(&recovery->inner_key),
-		recovery->inner_above, &key, &value);
+	enum err err = recovery->store->kv->ops->read(recovery->inner, KV_SUBSCRIPTIONS,
+						      key_slice(&recovery->inner_key),
+						      recovery->inner_above, &key, &value);
 
 	if (err != ERR_NONE && err != ERR_NOT_FOUND)
 		return fail(recovery, KV_SUBSCRIPTIONS, err);

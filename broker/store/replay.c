@@ -34,8 +34,8 @@ static unsigned replay_oldest(const struct replay *replay)
 	unsigned oldest = WORKERS_MAX;
 
 	for (unsigned i = 0; i < replay->count; i++)
-		if (replay->has_head[i] && (oldest == WORKERS_MAX || replay->heads[i].order <
-								      replay->heads[oldest].order))
+		if (replay->has_head[i] &&
+		    (oldest == WORKERS_MAX || replay->heads[i].order < replay->heads[oldest].order))
 			oldest = i;
 	return oldest;
 }

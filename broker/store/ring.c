@@ -157,8 +157,7 @@ bool ring_add(struct ring *ring, struct ring_entry *entry)
 	entry->sequence = ++ring->sequence;
 	entry->order = __atomic_add_fetch(&orders, 1, __ATOMIC_SEQ_CST);
 	write_entry(ring, entry, (uint32_t)entry->bytes.len);
-	entry->bytes.data =
-		ring->bytes + ring->head % ring->capacity + sizeof(struct entry_header);
+	entry->bytes.data = ring->bytes + ring->head % ring->capacity + sizeof(struct entry_header);
 	ring->head += room;
 	entry->end = ring->head;
 	__atomic_store_n(&ring->shown_head, ring->head, __ATOMIC_RELAXED);

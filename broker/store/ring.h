@@ -40,8 +40,8 @@ bool ring_is_filling(const struct ring *ring);
 
 /* What an earlier process left. next: false at the end. */
 struct ring_reader;
-enum err ring_reader_open(const char *directory, unsigned index, uint64_t nonce,
-			  uint64_t applied, struct ring_reader **out,
+enum err ring_reader_open(const char *directory, unsigned index, uint64_t nonce, uint64_t applied,
+			  struct ring_reader **out,
 			  struct err_detail *detail) ERR_CHECKED; /* ERR_NOT_FOUND: no ring */
 bool ring_reader_next(struct ring_reader *reader, struct ring_entry *out);
 void ring_reader_close(struct ring_reader **reader);

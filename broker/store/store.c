@@ -155,9 +155,10 @@ static enum err replay(struct store *store, struct err_detail *detail)
 				   detail);
 	if (err == ERR_NONE) {
 		memset(meta->applied, 0, sizeof meta->applied);
-		meta->rings = store->settings.durability == STORE_PROCESS && store->settings.directory
-				      ? store->settings.workers
-				      : 0;
+		meta->rings =
+			store->settings.durability == STORE_PROCESS && store->settings.directory
+				? store->settings.workers
+				: 0;
 		BUG_ON(getrandom(&meta->rings_nonce, sizeof meta->rings_nonce, 0) !=
 		       sizeof meta->rings_nonce);
 		err = writer_commit_now(store, detail);
@@ -167,7 +168,8 @@ static enum err replay(struct store *store, struct err_detail *detail)
 		ring_remove_all(store->settings.directory, meta->rings);
 	if (count)
 		log_event(LOG_TYPE_NOTICE, NULL,
-			  "%u batches that the last broker had not committed were taken over", count);
+			  "%u batches that the last broker had not committed were taken over",
+			  count);
 	return err;
 }
 
@@ -274,7 +276,8 @@ static void free_waiting(struct store *store)
 			free_fetches(batch);
 		replay_free(&store->batches[i]);
 	}
-	while ((node = mailbox_take(store->mailbox, MAILBOX_LETTERS, &is_busy)) != NULL || is_busy) {
+	while ((node = mailbox_take(store->mailbox, MAILBOX_LETTERS, &is_busy)) != NULL ||
+	       is_busy) {
 		struct batch *batch = (struct batch *)(void *)node;
 
 		if (!batch)

@@ -446,11 +446,14 @@ static void release_held_too_long(struct store *store)
 	if (store->ledger.held.count == 0 || now < HELD_MAX_MS)
 		return;
 	released = ledger_release_held(&store->ledger, now - HELD_MAX_MS);
-	if (released)
-		log_event(LOG_TYPE_WARNING, NULL,
-			  "%u publications at QoS 2 were stored before their publisher's state was: "
-			  "it took more than %d s",
-			  released, HELD_MAX_MS / 1000);
+	if (!released)
+		return;
+	store->first_waits_ms = now;
+	store->is_urgent = true;
+	log_event(LOG_TYPE_WARNING, NULL,
+		  "%u publications at QoS 2 were stored before their publisher's state was: "
+		  "it took more than %d s",
+		  released, HELD_MAX_MS / 1000);
 }
 
 static bool one_round(struct store *store)

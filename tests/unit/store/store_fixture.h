@@ -16,7 +16,7 @@
 
 enum implementation { MEMORY, LMDB_DISK, LMDB_PROCESS };
 
-#define LINES_MAX 4096
+#define LINES_MAX 16384
 
 struct shop {
 	enum implementation implementation;
@@ -85,9 +85,9 @@ static inline void note_record(struct store_recovery *recovery, struct store_rec
 		break;
 	case STORE_RECORD_MESSAGE:
 		message = store_recovery_message(recovery, record);
-		CHECK(message && message->topic_len + message->payload_len +
-						 message->properties_len ==
-					 record->message_bytes);
+		CHECK(message &&
+		      message->topic_len + message->payload_len + message->properties_len ==
+			      record->message_bytes);
 		note("message %u %.*s=%.*s qos %u%s ids %u flight %u as %u", (unsigned)record->id,
 		     TEXT(message_topic(message)), TEXT(message_payload(message)),
 		     record->item.delivery.qos, record->item.delivery.retain ? " retain" : "",
@@ -154,9 +154,9 @@ static inline void shop_open(void)
 		fail_msg("%s", shop.detail.text);
 	shop.runtime = runtime_make(shop.workers, 64);
 	for (unsigned i = 0; i < shop.workers; i++)
-		assert_int_equal(
-			store_worker_init(shop.store, runtime_worker(shop.runtime, (uint16_t)i)),
-			ERR_NONE);
+		assert_int_equal(store_worker_init(shop.store,
+						   runtime_worker(shop.runtime, (uint16_t)i)),
+				 ERR_NONE);
 	assert_int_equal(runtime_start(shop.runtime, start_nothing, &detail), ERR_NONE);
 	for (unsigned i = 0; i < shop.workers; i++)
 		run_on(runtime_worker(shop.runtime, (uint16_t)i), recover_part, &latch);
@@ -255,6 +255,22 @@ static inline bool is_committed(uint16_t worker)
 
 	on_worker(worker, read_posted, &posted);
 	return store_is_committed(target, worker, posted);
+}
+
+static inline void look_whether_left(struct worker *me, void *out)
+{
+	const struct store_worker *mine = store_worker_of(me);
+
+	*(bool *)out = mine->posted == mine->posted_before;
+}
+
+/* What the worker has posted is with the writer: its turn has ended. */
+static inline void wait_until_left(uint16_t worker)
+{
+	bool has_left = false;
+
+	while (!has_left)
+		on_worker(worker, look_whether_left, &has_left);
 }
 
 static inline bool wait_for(bool (*is_so)(void))

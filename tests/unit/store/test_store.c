@@ -6,8 +6,9 @@ static uint64_t numbers[16];
 
 static void post_sessions(struct worker *me, void *unused)
 {
-	struct store_subscription subscription = {
-		.text = SLICE_LITERAL("plant/+/temp"), .subscription_id = 7, .qos = 1};
+	struct store_subscription subscription = {.text = SLICE_LITERAL("plant/+/temp"),
+						  .subscription_id = 7,
+						  .qos = 1};
 	struct message *testament = say(me, "gone", "farewell");
 	struct store_will will = {.message = testament, .delay_s = 30};
 
@@ -70,8 +71,10 @@ static void sessions_and_what_belongs_to_them_are_there_again(void **unused)
 static void post_messages(struct worker *me, void *unused)
 {
 	uint32_t ids[] = {5, 6, 70000};
-	struct store_delivery delivery = {
-		.qos = 2, .retain = true, .subscription_ids = ids, .subscription_id_count = 3};
+	struct store_delivery delivery = {.qos = 2,
+					  .retain = true,
+					  .subscription_ids = ids,
+					  .subscription_id_count = 3};
 	struct message *first = say(me, "a/b", "first"), *second = say(me, "a/b", "second");
 
 	(void)unused;
@@ -297,6 +300,7 @@ static void a_publication_at_qos_2_waits_for_its_origin(void **unused)
 	on_worker(0, post_two_sessions, NULL);
 	settle();
 	on_worker(1, post_held, NULL);
+	wait_until_left(1);
 	on_worker(0, put_third, NULL);
 	assert_true(wait_for(zero_is_committed));
 	assert_false(is_committed(1));
@@ -305,6 +309,7 @@ static void a_publication_at_qos_2_waits_for_its_origin(void **unused)
 	expect_lines("session 4 third", 1);
 	expect_lines("message", 0);
 	on_worker(1, post_held, NULL);
+	wait_until_left(1);
 	on_worker(0, post_origin, NULL);
 	settle();
 	shop_reopen();
@@ -469,7 +474,7 @@ static void without_a_store_nothing_is_kept_and_all_counts_as_committed(void **u
 		{#test " (lmdb disk)", test, shop_setup, shop_teardown,                            \
 		 &implementations[LMDB_DISK]},                                                     \
 	{                                                                                          \
-		#test " (lmdb process)", test, shop_setup, shop_teardown,                          \
+#test " (lmdb process)", test, shop_setup, shop_teardown,                          \
 			&implementations[LMDB_PROCESS]                                             \
 	}
 
