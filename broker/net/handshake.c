@@ -40,8 +40,9 @@ static bool make_room(struct first_bytes *mine)
 	oldest = mine->shaking.first->owner;
 	if (mine->worker->now_ms < oldest->started_ms + HANDSHAKE_GRACE_MS)
 		return false;
-	(void)arrival_refuse(oldest, COUNTER_REFUSED_HANDSHAKES, "TLS handshake given up",
-			     "max_handshakes is reached, and it was the one that waited longest");
+	(void)arrival_refuse(
+		oldest, COUNTER_REFUSED_HANDSHAKES, "TLS handshake given up",
+		"tls_max_handshakes is reached, and it was the one that waited longest");
 	return true;
 }
 

@@ -17,7 +17,9 @@
 #include "base/rcu.h"
 #include "net/first_bytes.h"
 #include "net/relay.h"
+#include "net/trusted_addresses.h"
 #include "net/web.h"
+#include "server/broker_tls.h"
 #include "server/privileges.h"
 #include "server/service_manager.h"
 #include "server/sys_topics.h"
@@ -41,6 +43,26 @@ static int family_of(enum config_socket_domain domain)
 	return AF_UNSPEC;
 }
 
+static enum listener_protocol protocol_of(enum config_protocol protocol)
+{
+	switch (protocol) {
+	case CONFIG_PROTOCOL_WEBSOCKETS: return LISTENER_WEBSOCKETS;
+	case CONFIG_PROTOCOL_ANY: return LISTENER_ANY;
+	case CONFIG_PROTOCOL_MQTT: break;
+	}
+	return LISTENER_MQTT;
+}
+
+static enum listener_proxy proxy_of(enum config_proxy_protocol proxy)
+{
+	switch (proxy) {
+	case CONFIG_PROXY_ON: return LISTENER_PROXY_ON;
+	case CONFIG_PROXY_REQUIRED: return LISTENER_PROXY_REQUIRED;
+	case CONFIG_PROXY_OFF: break;
+	}
+	return LISTENER_PROXY_OFF;
+}
+
 static enum err open_listener(struct broker *broker, const struct config *config, size_t index,
 			      struct err_detail *detail)
 {
@@ -55,8 +77,10 @@ static enum err open_listener(struct broker *broker, const struct config *config
 		.max_connections = from->max_connections,
 		.index = (uint16_t)index,
 		.is_optional = from->is_loopback_default,
-		.protocol = from->protocol == CONFIG_PROTOCOL_MQTT ? LISTENER_MQTT
-								   : LISTENER_WEBSOCKETS,
+		.protocol = protocol_of(from->protocol),
+		.proxy = proxy_of(from->proxy_protocol),
+		.trusted = broker->trusted[index],
+		.tls = broker_tls_server(broker, index),
 		.on_client = client_accept,
 		.on_http = broker_web_accept,
 	};
@@ -70,11 +94,19 @@ static enum err open_listeners(struct broker *broker, const struct config *confi
 	unsigned opened = 0;
 
 	broker->listeners = calloc(config->listener_count, sizeof *broker->listeners);
-	if (!broker->listeners)
+	broker->trusted = calloc(config->listener_count, sizeof *broker->trusted);
+	if (!broker->listeners || !broker->trusted)
 		return err_set(detail, ERR_NOMEM, "No memory for the listeners.");
 	broker->listener_count = config->listener_count;
 	for (size_t i = 0; i < config->listener_count; i++) {
-		enum err err = open_listener(broker, config, i, detail);
+		const struct config_texts *trusted = &config->listeners[i].trusted_proxies;
+		enum err err = ERR_NONE;
+
+		if (trusted->count)
+			err = trusted_addresses_create(trusted->texts, trusted->count,
+						       &broker->trusted[i], detail);
+		if (err == ERR_NONE)
+			err = open_listener(broker, config, i, detail);
 
 		if (err != ERR_NONE)
 			return err;
@@ -87,8 +119,15 @@ static enum err open_listeners(struct broker *broker, const struct config *confi
 
 static const char *carrier_of(const struct config_listener *listener)
 {
+	bool has_tls = config_tls_is_on(&listener->tls);
+
+	if (listener->protocol == CONFIG_PROTOCOL_ANY)
+		return has_tls ? "TCP, TLS and WebSocket, as the first bytes tell"
+			       : "TCP and WebSocket, as the first bytes tell";
 	if (listener->protocol == CONFIG_PROTOCOL_WEBSOCKETS)
-		return "WebSocket, and HTTP";
+		return has_tls ? "WebSocket in TLS, and HTTP" : "WebSocket, and HTTP";
+	if (has_tls)
+		return listener->unix_path ? "TLS over a Unix socket" : "TLS";
 	return listener->unix_path ? "a Unix socket" : "TCP";
 }
 
@@ -145,6 +184,8 @@ enum err broker_open_take(struct broker *broker, struct config *config, struct e
 
 	memory_limit_set(config->memory_limit);
 	if (err == ERR_NONE)
+		err = broker_tls_open(broker, config, detail);
+	if (err == ERR_NONE)
 		err = open_listeners(broker, config, detail);
 	if (err == ERR_NONE)
 		err = snapshot_create(config, broker->listeners, broker->hooks, &broker->settings,
@@ -177,9 +218,23 @@ static void worker_on_start(struct worker *me)
 	}
 }
 
+void broker_configure_net(struct worker *worker, const struct config *config)
+{
+	struct first_bytes_settings settings = {
+		.connect_timeout_ms = config->connect_timeout_s * 1000,
+		.max_handshakes = config->tls_max_handshakes,
+		.connection_messages = config->connection_messages,
+	};
+
+	first_bytes_configure(worker, &settings);
+}
+
 static enum err init_worker(struct broker *broker, struct worker *worker)
 {
 	enum err err = net_worker_init(worker);
+
+	if (err == ERR_NONE)
+		broker_configure_net(worker, broker_config(broker));
 
 	if (err == ERR_NONE)
 		err = route_worker_init(broker->route, worker);
@@ -365,7 +420,9 @@ void broker_run(struct broker *broker)
 	rcu_thread_register();
 	if (broker->control)
 		control_start(broker->control);
+	broker_tls_start_watching(broker);
 	uv_run(&broker->loop, UV_RUN_DEFAULT);
+	broker_tls_stop_watching(broker);
 	control_destroy(&broker->control);
 	rcu_thread_unregister();
 	signals_close(&broker->signals);
@@ -410,6 +467,10 @@ void broker_close(struct broker *broker)
 		runtime_destroy(&broker->runtime);
 	for (size_t i = 0; i < broker->listener_count; i++)
 		listener_close(&broker->listeners[i]);
+	for (size_t i = 0; broker->trusted && i < broker->listener_count; i++)
+		trusted_addresses_destroy(&broker->trusted[i]);
+	free(broker->trusted);
+	broker_tls_close(broker);
 	free(broker->listeners);
 	session_settings_unref(&broker->settings);
 }

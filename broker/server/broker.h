@@ -15,6 +15,9 @@
 #include "server/snapshot.h"
 #include "session/broker_sessions.h"
 
+struct broker_tls;
+struct trusted_addresses;
+
 struct broker {
 	struct command_line line;
 	const struct authority_hooks *hooks;
@@ -25,6 +28,8 @@ struct broker {
 	struct listener **listeners;
 	size_t listener_count;
 	struct broker_web *web; /* NULL: no listener speaks HTTP */
+	struct broker_tls *tls;
+	struct trusted_addresses **trusted; /* of each listener; NULL: it trusts nobody */
 
 	uv_loop_t loop;
 	struct signals signals;
@@ -71,6 +76,9 @@ void broker_web_close(struct broker *broker);
 bool broker_web_accept(struct worker *me, const struct newcomer *newcomer, bool is_tls);
 /* Any thread: what /readyz says. */
 void broker_web_set_ready(bool is_ready);
+
+/* What net has to know of the configuration, for one worker: before it starts, or on it. */
+void broker_configure_net(struct worker *worker, const struct config *config);
 
 /* reload.c: SIGHUP. What fails leaves everything as it was, and says so in the log. NULL: the
  * workers are taking it over; else what is wrong, valid until the next call. */

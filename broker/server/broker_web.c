@@ -8,8 +8,8 @@
 
 #include "base/clock.h"
 #include "http/http.h"
-#include "net/trusted_addresses.h"
 #include "server/broker.h"
+#include "server/broker_tls.h"
 #include "session/client.h"
 
 /* Owner: main thread; frozen while there are workers. */
@@ -17,7 +17,6 @@ struct broker_web {
 	struct session_settings *settings; /* one reference: texts are borrowed from it */
 	struct web *web;
 	struct http *http;
-	struct trusted_addresses **trusted; /* of each listener that speaks HTTP */
 	size_t count;
 };
 
@@ -63,26 +62,20 @@ static void fill_http(const struct config_listener *from, uint16_t index, struct
 	};
 }
 
-static enum err fill_web(struct broker *broker, const struct config_listener *from, uint16_t index,
-			 struct web_listener *out, struct err_detail *detail)
+static void fill_web(struct broker *broker, const struct config_listener *from, uint16_t index,
+		     struct web_listener *out)
 {
-	struct broker_web *all = broker->web;
-	struct trusted_addresses **trusted = &all->trusted[all->count];
-	enum err err = ERR_NONE;
+	struct tls_server *tls = broker_tls_server(broker, index);
 
-	if (from->trusted_proxies.count)
-		err = trusted_addresses_create(from->trusted_proxies.texts,
-					       from->trusted_proxies.count, trusted, detail);
-	all->count++;
 	*out = (struct web_listener){
 		.listener = index,
 		.place = broker->listeners[index],
 		.origins = from->websockets_origins.texts,
 		.origin_count = from->websockets_origins.count,
-		.trusted_proxies = *trusted,
-		.is_plain = true,
+		.trusted_proxies = broker->trusted[index],
+		.is_plain = !tls || from->protocol == CONFIG_PROTOCOL_ANY,
+		.tls = tls,
 	};
-	return err;
 }
 
 static enum err make_http(struct broker_web *all, const struct http_listener *listeners,
@@ -122,18 +115,18 @@ static enum err make_both(struct broker *broker, struct web_listener *web,
 {
 	const struct config *config = broker_config(broker);
 	struct broker_web *all = broker->web;
-	enum err err = ERR_NONE;
+	enum err err;
 
-	for (uint16_t i = 0; i < config->listener_count && err == ERR_NONE; i++) {
+	for (uint16_t i = 0; i < config->listener_count; i++) {
 		const struct config_listener *from = &config->listeners[i];
 
 		if (from->protocol == CONFIG_PROTOCOL_MQTT)
 			continue;
 		fill_http(from, i, &http[all->count]);
-		err = fill_web(broker, from, i, &web[all->count], detail);
+		fill_web(broker, from, i, &web[all->count]);
+		all->count++;
 	}
-	if (err == ERR_NONE)
-		err = make_http(all, http, detail);
+	err = make_http(all, http, detail);
 	if (err == ERR_NONE)
 		err = make_web(all, web, detail);
 	return err;
@@ -161,11 +154,10 @@ enum err broker_web_open(struct broker *broker, struct err_detail *detail)
 	if (broker->web) {
 		broker->web->settings = broker->settings;
 		session_settings_ref(broker->settings);
-		broker->web->trusted = calloc(count, sizeof *broker->web->trusted);
 		web = calloc(count, sizeof *web);
 		http = calloc(count, sizeof *http);
 	}
-	if (web && http && broker->web->trusted)
+	if (web && http)
 		err = make_both(broker, web, http, detail);
 	else
 		err_set(detail, err, "No memory for WebSocket and HTTP.");
@@ -197,9 +189,6 @@ void broker_web_close(struct broker *broker)
 		return;
 	web_destroy(&all->web);
 	http_destroy(&all->http);
-	for (size_t i = 0; all->trusted && i < all->count; i++)
-		trusted_addresses_destroy(&all->trusted[i]);
-	free(all->trusted);
 	session_settings_unref(&all->settings);
 	free(all);
 	broker->web = NULL;

@@ -31,6 +31,13 @@ enum config_socket_domain {
 enum config_protocol {
 	CONFIG_PROTOCOL_MQTT,
 	CONFIG_PROTOCOL_WEBSOCKETS, /* and HTTP */
+	CONFIG_PROTOCOL_ANY,	    /* the first bytes tell */
+};
+
+enum config_proxy_protocol {
+	CONFIG_PROXY_OFF,
+	CONFIG_PROXY_ON,
+	CONFIG_PROXY_REQUIRED,
 };
 
 enum config_log_format {
@@ -61,12 +68,35 @@ struct config_access {
 	const char *password_file;  /* NULL: none */
 	const char *acl_file;	    /* NULL: none, everything is allowed */
 	const char *auto_id_prefix; /* never NULL */
+	const char *psk_file;	    /* NULL: none */
 };
 
 struct config_texts {
 	const char *const *texts;
 	size_t count;
 };
+
+struct config_certificate {
+	const char *certfile, *keyfile;
+};
+
+/* TLS of a listener. NULL: not set. */
+struct config_tls {
+	const char *certfile, *keyfile;
+	const struct config_certificate *sni;
+	size_t sni_count;
+	const char *cafile, *capath, *crlfile;
+	const char *dhparamfile, *ocsp_file;
+	const char *tls_version, *ciphers, *ciphers_tls13;
+	const char *psk_hint;
+	bool require_certificate;
+	bool use_identity_as_username, use_subject_as_username;
+};
+
+static inline bool config_tls_is_on(const struct config_tls *tls)
+{
+	return tls->certfile || tls->psk_hint;
+}
 
 struct config_listener {
 	const char *bind_address;   /* host name or address; NULL: every address */
@@ -87,6 +117,8 @@ struct config_listener {
 	const char *mount_point;	 /* prefix of every topic, NULL: none */
 	bool use_username_as_clientid;
 	struct config_access access;
+	enum config_proxy_protocol proxy_protocol;
+	struct config_tls tls;
 
 	enum config_protocol protocol;
 	struct config_texts websockets_origins; /* lower case; none: any */
@@ -117,7 +149,9 @@ struct config {
 	uint32_t thread_pool_threads;
 	uint32_t mailbox_letters;
 	uint32_t fanout_slice;
-	uint32_t sys_interval_s; /* 0: no $SYS */
+	uint32_t sys_interval_s;     /* 0: no $SYS */
+	uint32_t tls_max_handshakes; /* on each worker */
+	bool tls_watch;
 
 	/* Sessions. */
 	uint32_t connect_timeout_s;

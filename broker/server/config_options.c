@@ -37,9 +37,16 @@ const struct config_choice config_log_formats[] = {
 	{NULL, 0},
 };
 
-const struct config_feature config_feature_tls = {
-	"TLS",
-	"take the TLS options out and bind this listener to 127.0.0.1, behind a TLS proxy",
+const struct config_choice config_proxy_protocols[] = {
+	{"off", CONFIG_PROXY_OFF},
+	{"on", CONFIG_PROXY_ON},
+	{"required", CONFIG_PROXY_REQUIRED},
+	{NULL, 0},
+};
+
+const struct config_feature config_feature_engines = {
+	"OpenSSL engines",
+	"take the line out, and keep the key in the file that 'keyfile' names",
 };
 const struct config_feature config_feature_plugins = {
 	"plugins",
@@ -63,7 +70,7 @@ const struct config_feature config_feature_bridges = {
 	offsetof(struct config_listener, field), sizeof(((struct config_listener *)0)->field)
 #define PLACE_ACCESS(field) PLACE_LISTENER(access.field)
 
-#define TLS config_feature_tls
+#define ENGINES config_feature_engines
 #define PLUGINS config_feature_plugins
 #define BRIDGES config_feature_bridges
 

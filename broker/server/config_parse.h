@@ -103,6 +103,9 @@ void config_parser_refuse(struct config_parser *parser, const struct config_opti
 /* Makes config->listeners and the notes; complains about what does not fit together. */
 void config_resolve(struct config_parser *parser, const struct config_overrides *overrides);
 
+/* Of config_tls.c: complains about TLS options of a listener that do not fit together. */
+void config_check_tls(struct config_parser *parser, const struct config_listener *listener);
+
 /* Functions that options.def names. */
 void config_parse_include_dir(struct config_parser *parser, const struct config_option *option,
 			      char *value);
@@ -118,6 +121,8 @@ void config_parse_websockets_origin(struct config_parser *parser,
 				    const struct config_option *option, char *value);
 void config_parse_trusted_proxy(struct config_parser *parser, const struct config_option *option,
 				char *value);
+void config_parse_sni_certificate(struct config_parser *parser, const struct config_option *option,
+				  char *value);
 void config_parse_log_dest(struct config_parser *parser, const struct config_option *option,
 			   char *value);
 void config_parse_log_type(struct config_parser *parser, const struct config_option *option,
@@ -129,11 +134,13 @@ enum err config_check_any(const char *value, struct err_detail *why) ERR_CHECKED
 enum err config_check_path(const char *value, struct err_detail *why) ERR_CHECKED;
 enum err config_check_interface(const char *value, struct err_detail *why) ERR_CHECKED;
 enum err config_check_endpoint(const char *value, struct err_detail *why) ERR_CHECKED;
+enum err config_check_tls_version(const char *value, struct err_detail *why) ERR_CHECKED;
 enum err config_check_topic_prefix(const char *value, struct err_detail *why) ERR_CHECKED;
 
 extern const struct config_choice config_domains[], config_queue_drops[],
-	config_shared_strategies[], config_log_formats[], config_log_types[];
-extern const struct config_feature config_feature_tls, config_feature_plugins,
+	config_shared_strategies[], config_log_formats[], config_log_types[],
+	config_proxy_protocols[];
+extern const struct config_feature config_feature_engines, config_feature_plugins,
 	config_feature_bridges;
 
 /* Of config.c: memory that lives as long as the configuration. NULL: none left. */

@@ -48,6 +48,12 @@ static const char *listener_name(const struct config_listener *listener, char *b
 	return buffer;
 }
 
+/* With TLS or without: that is settled when the listener opens. */
+static bool is_same_kind(const struct config_listener *a, const struct config_listener *b)
+{
+	return config_tls_is_on(&a->tls) == config_tls_is_on(&b->tls);
+}
+
 static void report_option(struct config_errors *report, const char *where,
 			  const struct config_option *option, const void *running,
 			  const void *fresh)
@@ -72,6 +78,9 @@ static void report_listener(struct config_errors *report, const struct config_li
 		return;
 	}
 	snprintf(where, sizeof(where), "'%s': ", name);
+	if (!is_same_kind(running, fresh))
+		config_errors_add(report, "%sTLS was switched %s: this needs a restart", where,
+				  config_tls_is_on(&fresh->tls) ? "on" : "off");
 	for (size_t i = 0; i < config_option_count; i++) {
 		const struct config_option *option = &config_options[i];
 
@@ -180,6 +189,30 @@ static bool keep_http(struct config *fresh, struct config_listener *listener)
 	       keep_text(fresh, &listener->http_console);
 }
 
+static bool keep_tls(struct config *config, struct config_tls *tls)
+{
+	const char **texts[] = {
+		&tls->certfile, &tls->keyfile,	     &tls->cafile,    &tls->capath,
+		&tls->crlfile,	&tls->dhparamfile,   &tls->ocsp_file, &tls->tls_version,
+		&tls->ciphers,	&tls->ciphers_tls13, &tls->psk_hint,
+	};
+	struct config_certificate *sni = NULL;
+
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		if (!keep_text(config, texts[i]))
+			return false;
+	if (!tls->sni_count)
+		return true;
+	sni = config_alloc(config, tls->sni_count * sizeof *sni);
+	for (size_t i = 0; sni && i < tls->sni_count; i++) {
+		sni[i] = tls->sni[i];
+		if (!keep_text(config, &sni[i].certfile) || !keep_text(config, &sni[i].keyfile))
+			return false;
+	}
+	tls->sni = sni;
+	return sni != NULL;
+}
+
 /* All texts of a listener point into running yet; what reloads comes from found afterwards. */
 static bool keep_listener(struct config *fresh, struct config_listener *listener,
 			  const struct config_listener *found)
@@ -190,11 +223,16 @@ static bool keep_listener(struct config *fresh, struct config_listener *listener
 		       keep_text(fresh, &listener->mount_point) && keep_http(fresh, listener) &&
 		       keep_text(fresh, &listener->file);
 
+	if (found && is_same_kind(found, listener))
+		listener->tls = found->tls;
+	else if (!keep_tls(fresh, &listener->tls))
+		return false;
 	if (found) {
 		listener->access = found->access;
 		return is_kept;
 	}
-	return is_kept && keep_text(fresh, &listener->access.password_file) &&
+	return is_kept && keep_text(fresh, &listener->access.psk_file) &&
+	       keep_text(fresh, &listener->access.password_file) &&
 	       keep_text(fresh, &listener->access.acl_file) &&
 	       keep_text(fresh, &listener->access.auto_id_prefix);
 }

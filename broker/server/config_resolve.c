@@ -197,8 +197,11 @@ static void add_local_only(struct config_parser *parser, const struct config_ove
 	struct config *config = parser->config;
 	struct config_listener values = parser->unnamed.values;
 	const struct config_option *anonymous = config_option_find("allow_anonymous");
+	const struct config_option *protocol = config_option_find("protocol");
 
 	config->is_local_only = true;
+	if (!parser->unnamed.set[config_option_index(protocol)].file)
+		values.protocol = CONFIG_PROTOCOL_ANY;
 	if (!parser->unnamed.set[config_option_index(anonymous)].file)
 		values.access.allow_anonymous = true;
 	for (size_t i = 0; i < overrides->port_count; i++)
@@ -256,7 +259,10 @@ static void note_oddities(struct config_parser *parser)
 		const struct config_listener *listener = &config->listeners[i];
 		struct config_place place = {listener->file, listener->line, 0};
 
-		if (!listener->access.allow_anonymous && !listener->access.password_file)
+		config_check_tls(parser, listener);
+		if (!listener->access.allow_anonymous && !listener->access.password_file &&
+		    !listener->tls.use_identity_as_username &&
+		    !listener->tls.use_subject_as_username)
 			config_parser_note_at(parser, &place,
 					      "nobody can connect to this listener: give it a "
 					      "password_file, or set 'allow_anonymous true'");

@@ -254,6 +254,7 @@ void config_parse_protocol(struct config_parser *parser, const struct config_opt
 	static const char *const names[] = {
 		[CONFIG_PROTOCOL_MQTT] = "mqtt",
 		[CONFIG_PROTOCOL_WEBSOCKETS] = "websockets",
+		[CONFIG_PROTOCOL_ANY] = "any",
 	};
 	const char *word = config_parser_word(&value);
 	size_t i = 0;

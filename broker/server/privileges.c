@@ -108,14 +108,37 @@ static void warn_unreadable(const char *what, const char *path)
 			what, path, strerror(errno));
 }
 
+/* A key that several listeners have is named once. */
+static bool is_named_before(const struct config *config, size_t listener)
+{
+	const char *keyfile = config->listeners[listener].tls.keyfile;
+
+	for (size_t i = 0; keyfile && i < listener; i++) {
+		const char *other = config->listeners[i].tls.keyfile;
+
+		if (other && strcmp(other, keyfile) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void warn_about_files(const struct config *config)
 {
 	warn_unreadable("configuration file", config->path);
 	for (size_t i = 0; i < config->listener_count; i++) {
 		const struct config_access *access = &config->listeners[i].access;
 
+		const struct config_tls *tls = &config->listeners[i].tls;
+
+		if (!is_named_before(config, i)) {
+			warn_unreadable("keyfile", tls->keyfile);
+			warn_unreadable("certfile", tls->certfile);
+		}
+		for (size_t j = 0; j < tls->sni_count; j++)
+			warn_unreadable("key of an sni_certificate", tls->sni[j].keyfile);
 		if (i > 0 && !config->per_listener_settings)
-			break;
+			continue;
+		warn_unreadable("psk_file", tls->psk_hint ? access->psk_file : NULL);
 		warn_unreadable("password_file", access->password_file);
 		warn_unreadable("acl_file", access->acl_file);
 	}

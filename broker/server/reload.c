@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "net/web.h"
 #include "server/broker.h"
+#include "server/broker_tls.h"
 #include "server/service_manager.h"
 #include "server/sys_topics.h"
 
@@ -50,6 +51,7 @@ static void configure_worker(struct worker *me, void *context)
 	if (me->id == 0)
 		sys_topics_set_interval(me, snapshot_config(reload->settings)->sys_interval_s);
 	web_set_connect_timeout(me, reload->settings->connect_timeout_ms);
+	broker_configure_net(me, snapshot_config(reload->settings));
 	sessions_configure(me, reload->settings, on_looked_through, reload);
 }
 
@@ -141,6 +143,7 @@ const char *broker_reload(struct broker *broker)
 	session_settings_ref(settings);
 	session_settings_unref(&broker->settings);
 	broker->settings = settings;
+	broker_tls_reload(broker, broker_config(broker));
 	memory_limit_set(broker_config(broker)->memory_limit);
 	broker->reloads_begun++;
 	runtime_on_every_worker(broker->runtime, configure_worker, NULL, reload);

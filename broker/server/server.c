@@ -10,6 +10,7 @@
 
 #include "base/version.h"
 #include "server/broker.h"
+#include "server/broker_tls.h"
 #include "server/service_manager.h"
 
 /* -d: the pipe by which the process in the background tells the one in front that it serves; -1:
@@ -38,6 +39,9 @@ static int test_config(struct config *config, struct config_errors *errors)
 {
 	enum err err = config_check_files(config, snapshot_check_file, NULL, errors);
 
+	broker_tls_check(config, errors);
+	if (errors->count)
+		err = ERR_INVALID;
 	for (size_t i = 0; i < config->note_count; i++)
 		fprintf(stderr, "nightjar: warning: %s\n", config->notes[i]);
 	if (err != ERR_NONE)

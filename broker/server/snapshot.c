@@ -130,6 +130,10 @@ static void fill_profile(struct listener_profile *profile, const struct config_l
 	profile->max_qos = (uint8_t)from->max_qos;
 	profile->max_topic_alias = from->max_topic_alias;
 	profile->max_topic_alias_broker = from->max_topic_alias_broker;
+	if (from->tls.use_identity_as_username)
+		profile->name_source = NAME_FROM_TLS_IDENTITY;
+	else if (from->tls.use_subject_as_username)
+		profile->name_source = NAME_FROM_TLS_SUBJECT;
 	profile->use_username_as_clientid = from->use_username_as_clientid;
 	profile->allow_zero_length_clientid = from->access.allow_zero_length_clientid;
 }

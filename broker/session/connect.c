@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "mqtt/topic.h"
 #include "mqtt/utf8.h"
+#include "net/tls_context.h"
 
 /* Says no: CONNACK where the client's version has a code for it, and the end. */
 void client_refuse(struct client *client, uint8_t reason_code, const char *why)
@@ -125,6 +126,34 @@ static bool assign_client_id(struct pending_connect *pending, struct slice prefi
 	return true;
 }
 
+/* use_identity_as_username, use_subject_as_username. NULL: the name is settled. Else why not. */
+static const char *settle_name(struct client *client, uint8_t *out_code)
+{
+	enum name_source source = client_profile(client)->name_source;
+	SSL *ssl = connection_tls(&client->conn);
+	char name[TLS_NAME_BYTES];
+	struct slice text;
+	size_t len = 0;
+
+	if (source == NAME_FROM_CONNECT)
+		return NULL;
+	*out_code = RC_BAD_USER_NAME_OR_PASSWORD;
+	if (ssl)
+		len = tls_peer_name(ssl,
+				    source == NAME_FROM_TLS_SUBJECT ? TLS_NAME_SUBJECT
+								    : TLS_NAME_IDENTITY,
+				    name);
+	text = slice_of((const uint8_t *)name, len);
+	if (!len || !utf8_is_valid(text))
+		return source == NAME_FROM_TLS_SUBJECT
+			       ? "there is no client certificate with a subject that can be a user name"
+			       : "there is neither a client certificate with a common name nor a "
+				 "pre-shared key, which would be the user name";
+	if (!pending_connect_rename(client, text))
+		return *out_code = RC_SERVER_UNAVAILABLE, "no memory";
+	return NULL;
+}
+
 /* NULL: the identifier is settled. Else why not, with the Reason Code. */
 static const char *settle_client_id(struct client *client, uint8_t *out_code)
 {
@@ -135,10 +164,10 @@ static const char *settle_client_id(struct client *client, uint8_t *out_code)
 
 	*out_code = RC_CLIENT_IDENTIFIER_NOT_VALID;
 	if (profile->use_username_as_clientid) {
-		if (!packet->has_user_name || packet->user_name.len == 0)
+		if (!pending->has_username || pending->username.len == 0)
 			return *out_code = RC_NOT_AUTHORIZED,
 			       "use_username_as_clientid is set, and there is no user name";
-		pending->client_id = packet->user_name;
+		pending->client_id = pending->username;
 	}
 	if (pending->client_id.len == 0) {
 		if (packet->version == MQTT_V31)
@@ -369,6 +398,11 @@ void client_on_connect(struct client *client, const struct packet_frame *frame)
 		return;
 	}
 	client->state = CLIENT_DECIDING;
+	why = settle_name(client, &code);
+	if (why) {
+		refuse_counted(client, COUNTER_REFUSED_AUTH, code, why);
+		return;
+	}
 	why = settle_client_id(client, &code);
 	if (why) {
 		refuse_counted(client, COUNTER_REFUSED_CLIENT_ID, code, why);
@@ -381,6 +415,9 @@ void client_on_connect(struct client *client, const struct packet_frame *frame)
 	}
 	if (packet.has_authentication_method)
 		client_auth_start(client);
+	else if (client_profile(client)->name_source != NAME_FROM_CONNECT)
+		identity_settled(client,
+				 &(struct identity_answer){IDENTITY_ALLOWED, 0, NULL, NULL});
 	else
 		identify(client);
 }

@@ -42,7 +42,9 @@ bool rights_refresh(struct worker *me, struct session *session)
 
 	if (now == session->rights.authority)
 		return true;
-	is_admitted = authority_still_admits(session->rights.authority, now,
+	/* Whom TLS has named, no password file knows. */
+	is_admitted = session_profile(me, session)->name_source != NAME_FROM_CONNECT ||
+		      authority_still_admits(session->rights.authority, now,
 					     session->origin->has_username,
 					     origin_username(session->origin));
 	if (rights_init(&fresh, now, session) != ERR_NONE)

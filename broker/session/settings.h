@@ -13,6 +13,13 @@
 #include "route/route.h"
 #include "route/shared_group.h"
 
+/* Where a client's user name comes from. */
+enum name_source {
+	NAME_FROM_CONNECT,
+	NAME_FROM_TLS_IDENTITY, /* use_identity_as_username */
+	NAME_FROM_TLS_SUBJECT,	/* use_subject_as_username */
+};
+
 /* Frozen after the snapshot was handed out. Strings are owned by the snapshot's owner (free_fn). */
 struct listener_profile {
 	uint16_t index;
@@ -23,6 +30,7 @@ struct listener_profile {
 	uint8_t max_qos;
 	uint16_t max_topic_alias;	 /* the Topic Alias Maximum that we announce */
 	uint16_t max_topic_alias_broker; /* of those that we make ourselves */
+	enum name_source name_source;
 	bool use_username_as_clientid;
 	bool allow_zero_length_clientid;
 };

@@ -390,7 +390,7 @@ static void each_default_of_the_example_file_is_the_default(void **state)
 		struct config *config;
 		const void *base;
 
-		if (sscanf(line, "#%63[a-z0-9_] ", name) != 1)
+		if (sscanf(line, "#%63[a-z0-9_.] ", name) != 1)
 			continue;
 		option = config_option_find(name);
 		assert_non_null(option);

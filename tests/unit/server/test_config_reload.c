@@ -158,6 +158,34 @@ static void a_change_that_needs_a_restart_is_told_from_others(void **state)
 	config_destroy(three);
 }
 
+static void certificates_reload_but_tls_itself_does_not(void **state)
+{
+	struct config *config = load("listener 1883\nlistener 8883\ncertfile a\nkeyfile b\n"
+				     "sni_certificate c d\nallow_anonymous true\n");
+
+	(void)state;
+	config = reload(config, "listener 1883\nlistener 8883\ncertfile e\nkeyfile f\n"
+				"sni_certificate g h\nsni_certificate i j\n");
+	assert_int_equal(report.count, 0);
+	assert_string_equal(config->listeners[1].tls.certfile, "e");
+	assert_int_equal(config->listeners[1].tls.sni_count, 2);
+	assert_string_equal(config->listeners[1].tls.sni[1].keyfile, "j");
+	config = reload(config, "listener 1883\ncertfile k\nkeyfile l\nlistener 8883\n");
+	assert_int_equal(report.count, 2);
+	assert_true(is_reported("'listener 1883': TLS was switched on: this needs a restart"));
+	assert_true(is_reported("'listener 8883': TLS was switched off: this needs a restart"));
+	assert_null(config->listeners[0].tls.certfile);
+	assert_string_equal(config->listeners[1].tls.certfile, "e");
+	assert_string_equal(config->listeners[1].tls.sni[0].certfile, "g");
+	config_destroy(config);
+}
+
+/* Where there was none, they reload only with a restart: above. */
+static bool turns_tls_on(const struct config_option *option)
+{
+	return strcmp(option->name, "certfile") == 0 || strcmp(option->name, "psk_hint") == 0;
+}
+
 /* For each option with a field of its own: a restart one is kept, the others are taken over. */
 static void every_option_does_what_its_traits_say(void **state)
 {
@@ -168,7 +196,7 @@ static void every_option_does_what_its_traits_say(void **state)
 		bool is_restart = option->traits & CONFIG_TRAIT_RESTART;
 		void *base;
 
-		if (!config_option_has_field(option))
+		if (!config_option_has_field(option) || turns_tls_on(option))
 			continue;
 		running = load("listener 1883\nallow_anonymous true\n");
 		base = option->scope == CONFIG_SCOPE_GLOBAL ? (void *)running
@@ -216,6 +244,7 @@ int main(void)
 		cmocka_unit_test(local_only_stays_so_when_the_file_gets_a_listener),
 		cmocka_unit_test(a_bad_file_changes_nothing),
 		cmocka_unit_test(a_change_that_needs_a_restart_is_told_from_others),
+		cmocka_unit_test(certificates_reload_but_tls_itself_does_not),
 		cmocka_unit_test(every_option_does_what_its_traits_say),
 	};
 
