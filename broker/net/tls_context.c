@@ -125,6 +125,18 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+/*
+ * on_certificate() chooses by the name. This is here so that libwebsockets' own is not asked, which
+ * looks for its vhost by the SSL_CTX in use and gives the process up when that is ours.
+ */
+static int on_name(SSL *ssl, int *alert, void *arg)
+{
+	(void)ssl;
+	(void)alert;
+	(void)arg;
+	return SSL_TLSEXT_ERR_OK;
+}
+
 /* The certificate for the name that the client asks for; the listener's own when none fits. */
 static int on_certificate(SSL *ssl, void *arg)
 {
@@ -227,6 +239,7 @@ static void set_behaviour(SSL_CTX *context)
 	/* One read from the socket, and not one for each record's header and another for its body. */
 	SSL_CTX_set_read_ahead(context, 1);
 	SSL_CTX_set_alpn_select_cb(context, on_alpn, NULL);
+	SSL_CTX_set_tlsext_servername_callback(context, on_name);
 	tls_tickets_use(context);
 }
 
