@@ -85,8 +85,16 @@ static void websocket_rebind(struct connection *conn)
 	((struct web_socket *)conn->transport_state)->conn = conn;
 }
 
+static struct ssl_st *websocket_tls(const struct connection *conn)
+{
+	const struct web_socket *socket = conn->transport_state;
+
+	return socket && socket->wsi ? lws_get_ssl(socket->wsi) : NULL;
+}
+
 const struct transport transport_websocket = {
 	.name = "websocket",
+	.tls = websocket_tls,
 	.headroom = LWS_PRE,
 	.write = websocket_write,
 	.close = websocket_close,

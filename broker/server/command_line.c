@@ -66,6 +66,16 @@ static enum err apply_test(struct command_line *line, const char *value, struct 
 	return ERR_NONE;
 }
 
+static enum err apply_healthcheck(struct command_line *line, const char *value,
+				  struct err_detail *detail)
+{
+	(void)value;
+	(void)detail;
+	if (line->action == COMMAND_LINE_RUN)
+		line->action = COMMAND_LINE_HEALTHCHECK;
+	return ERR_NONE;
+}
+
 static enum err apply_help(struct command_line *line, const char *value, struct err_detail *detail)
 {
 	(void)value;
@@ -90,6 +100,7 @@ static const struct argument arguments[] = {
 	{"-h", "--help", NULL, apply_help},
 	{"-p", "--port", "a port number", apply_port},
 	{"-v", "--verbose", NULL, apply_verbose},
+	{NULL, "--healthcheck", NULL, apply_healthcheck},
 	{NULL, "--test-config", NULL, apply_test},
 	{NULL, "--version", NULL, apply_version},
 };
@@ -141,6 +152,8 @@ const char *command_line_help(void)
 	       "  -d, --daemon            go into the background once the broker serves\n"
 	       "  -v, --verbose           log every type of event, whatever FILE says\n"
 	       "      --test-config       check FILE and the files it names, then exit\n"
+	       "      --healthcheck       ask the broker that runs with FILE (and PORT) whether it\n"
+	       "                          serves; exit 0 if so, else 1\n"
 	       "      --version           print the version, then exit\n"
 	       "  -h, --help              print this, then exit\n"
 	       "\n"

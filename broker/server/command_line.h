@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * command_line.h - the options of the nightjar program, those of mosquitto and --test-config.
+ * command_line.h - the options of the nightjar program, those of mosquitto, --test-config and --healthcheck.
  */
 #ifndef NIGHTJAR_SERVER_COMMAND_LINE_H
 #define NIGHTJAR_SERVER_COMMAND_LINE_H
@@ -11,6 +11,7 @@
 enum command_line_action {
 	COMMAND_LINE_RUN,
 	COMMAND_LINE_TEST_CONFIG, /* check the configuration, exit 0 or 1 */
+	COMMAND_LINE_HEALTHCHECK, /* ask the running broker, exit 0 or 1 */
 	COMMAND_LINE_HELP,	  /* print command_line_help(), exit 0 */
 	COMMAND_LINE_VERSION,	  /* print the version, exit 0 */
 };

@@ -11,6 +11,7 @@
 #include "base/version.h"
 #include "server/broker.h"
 #include "server/broker_tls.h"
+#include "server/healthcheck.h"
 #include "server/service_manager.h"
 
 /* -d: the pipe by which the process in the background tells the one in front that it serves; -1:
@@ -145,6 +146,11 @@ static int run(const struct command_line *line, const struct authority_hooks *ho
 
 	if (config_load(line->config_path, &line->overrides, &config, &errors) != ERR_NONE)
 		return print_errors(&errors);
+	if (line->action == COMMAND_LINE_HEALTHCHECK) {
+		status = healthcheck_run(config);
+		config_destroy(config);
+		return status;
+	}
 	if (line->action == COMMAND_LINE_TEST_CONFIG) {
 		errors.count = 0;
 		status = test_config(config, &errors);
@@ -171,6 +177,7 @@ int server_main(int argc, char **argv, const struct authority_hooks *hooks)
 	case COMMAND_LINE_HELP: fputs(command_line_help(), stdout); return 0;
 	case COMMAND_LINE_VERSION: printf("nightjar version %s\n", NIGHTJAR_VERSION); return 0;
 	case COMMAND_LINE_RUN:
+	case COMMAND_LINE_HEALTHCHECK:
 	case COMMAND_LINE_TEST_CONFIG: break;
 	}
 	return run(&line, hooks);
