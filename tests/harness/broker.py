@@ -140,6 +140,10 @@ class Broker:
     def restart(self):
         """Stop and start again with the same folder, files and ports."""
         self.stop()
+        self.start_again()
+
+    def start_again(self):
+        """After stop(): with the same folder, files and ports."""
         self._spawn()
         self._wait_listening()
 

@@ -35,7 +35,7 @@ export function isPassing(fact) {
 	if (fact.kind === 'refused' || fact.kind === 'ended') {
 		return PASSING.has(fact.code) || fact.kind === 'ended' && fact.code === 0x8d;
 	}
-	return ['unreachable', 'lost', 'silent', 'no-mqtt'].includes(fact.kind);
+	return ['unreachable', 'lost', 'flapping', 'silent', 'no-mqtt'].includes(fact.kind);
 }
 
 function credentials({ username }) {
@@ -122,6 +122,8 @@ const OTHER = {
 	refused,
 	ended,
 	lost: () => ({ title: 'Connection lost', text: 'The broker or the network went away without a word.' }),
+	flapping: ({ clientId }) => ({ title: 'Connection lost again', text: 'The connection ends as soon as ' +
+		`it stands. Another client may be using the client id “${clientId}”; choose another one.` }),
 	silent: ({ url }) => ({ title: 'No answer', text: `${placeOf(url).host} took the connection but did not ` +
 		'answer the CONNECT in time.' }),
 	'no-mqtt': () => ({ title: 'Closed before an answer', text: 'The other side opened a WebSocket and ' +

@@ -11,6 +11,8 @@ import { delay } from './backoff.js';
 import { isPassing, reasonOf } from './errors.js';
 
 const CONNECT_TIMEOUT_MS = 10000;
+// A connection that does not stand for so long has solved nothing: the waits go on growing.
+const STEADY_MS = 10000;
 const BATCH_MS = 16;
 // What may wait while the page is busy; then the oldest is left out, and counted.
 const WAITING_MAX = 20000;
@@ -130,7 +132,8 @@ function openSocket(url, protocols) {
 
 function connect(wanted) {
 	drop();
-	attempt = { wanted, client: null, tries: 0, timer: 0, fact: null, opened: false };
+	attempt = { wanted, client: null, tries: 0, timer: 0, fact: null, opened: false,
+		connectedAt: 0 };
 	tell('connecting', { tries: 0 });
 	open(attempt);
 }
@@ -167,7 +170,7 @@ function listen(mine, client) {
 		}
 	}));
 	client.on('connect', current((connack) => {
-		mine.tries = 0;
+		mine.connectedAt = performance.now();
 		tell('connected', { sessionPresent: connack.sessionPresent,
 			properties: plainProperties(connack.properties),
 			clientId: connack.properties?.assignedClientIdentifier ?? mine.wanted.clientId });
@@ -196,8 +199,12 @@ function onError(mine, error) {
 
 function onClose(mine) {
 	let { fact } = mine;
+	if (mine.connectedAt && performance.now() - mine.connectedAt > STEADY_MS) {
+		mine.tries = 0;
+	}
+	mine.connectedAt = 0;
 	if (!fact && mine.connack) {
-		fact = { kind: 'lost' };
+		fact = { kind: mine.tries >= 2 ? 'flapping' : 'lost' };
 	} else if (!fact && mine.opened) {
 		fact = { kind: mine.socketCode === undefined ? 'silent' : 'no-mqtt' };
 	}
@@ -272,19 +279,10 @@ function unsubscribe({ id, filter }) {
 function publish({ id, topic, payload, qos, retain, properties }) {
 	const started = performance.now();
 	const options = { qos, retain, properties };
-	// MQTT.js wants its own kind of byte array, which the empty string stands for here.
-	const body = payload.length ? bufferOf(payload) : '';
-	if (properties?.correlationData) {
-		properties.correlationData = bufferOf(properties.correlationData);
-	}
-	attempt.client.publish(topic, body, options, (error, packet) => {
+	attempt.client.publish(topic, payload, options, (error, packet) => {
 		answer(id, error ? failure(error, packet) : { ok: true, code: packet?.reasonCode ?? 0,
 			ms: performance.now() - started });
 	});
-}
-
-function bufferOf(bytes) {
-	return globalThis.Buffer ? globalThis.Buffer.from(bytes) : bytes;
 }
 
 const ASKED = { subscribe, unsubscribe, publish };

@@ -37,6 +37,7 @@ export class Chart {
 			this.makePlot());
 		this.note = make('p', { class: 'chart-note muted', hidden: true });
 		this.element.append(this.note);
+		this.showValues();
 	}
 
 	makeLegend() {
