@@ -22,7 +22,7 @@ run(async (t) => {
 	const ended = new Promise((resolve) => load.on('exit', resolve));
 	const value = (chart, series) => page.textContent(`.chart:has(h3:text-is("${chart}")) .key:has-text("${series}") b`);
 	await eventually(async () => {
-		const rate = numberOf(await value('Messages', 'received'));
+		const rate = numberOf(await value('Messages per second', 'received'));
 		return rate > 250 && rate < 1000;
 	}, 'about 500 messages a second');
 	check(await page.locator('.chart .line').first().getAttribute('d') !== '', 'a line is drawn');

@@ -31,9 +31,11 @@ ANYONE = "allow_anonymous true\n"
 PASSWORDS = "allow_anonymous false\npassword_file {dir}/passwords\n"
 RIGHTS = PASSWORDS + "acl_file {dir}/acl\n"
 ACL = "user alice\ntopic readwrite open/#\n"
-PLAIN = "listener {port} 127.0.0.1\nprotocol any\n"
-SECURE = ("listener {port2} 127.0.0.1\nprotocol any\n"
+TCP = "listener {port} 127.0.0.1\n"
+SECURE = ("listener {port3} 127.0.0.1\nprotocol websockets\n"
           "certfile {dir}/cert.pem\nkeyfile {dir}/key.pem\n")
+# The last one: what a case adds for a listener is meant for this.
+PLAIN = "listener {port2} 127.0.0.1\nprotocol websockets\n"
 
 
 def chromium():
@@ -104,15 +106,15 @@ class Scenario:
         self.script = script
         self.secure = secure
         self.more = more
-        self.broker = Broker(PLAIN + SECURE + config, files=files)
+        self.broker = Broker(TCP + SECURE + PLAIN + config, files=files)
 
     def arguments(self):
         broker = self.broker
-        port = broker.ports["port2"] if self.secure else broker.port
+        port = broker.ports["port3" if self.secure else "port2"]
         return {"url": f"{'https' if self.secure else 'http'}://localhost:{port}/",
                 "tcp": broker.port, "chromium": chromium(), "name": self.script,
                 "trust": self.trust if self.secure else "", "free": free_port(),
-                "untrusted": broker.ports["port2"], "shots": os.environ.get("NIGHTJAR_SHOTS", ""),
+                "untrusted": broker.ports["port3"], "shots": os.environ.get("NIGHTJAR_SHOTS", ""),
                 **self.more}
 
     def answer(self, word):

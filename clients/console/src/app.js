@@ -22,7 +22,10 @@ let live = null;
 
 // A panel of the test client, or 'live'. Where all panels have room, only live differs.
 function go(panel) {
-	document.body.dataset.panel = panel;
+	if (document.body.dataset.panel !== panel) {
+		document.body.dataset.panel = panel;
+		byId('client').scrollTop = 0;
+	}
 	byId('client').hidden = panel === 'live';
 	byId('live').hidden = panel !== 'live';
 	for (const button of document.querySelectorAll('nav [data-go]')) {

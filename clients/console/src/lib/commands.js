@@ -205,8 +205,14 @@ function scriptConnect(connection, url) {
 			options.properties = { sessionExpiryInterval: connection.sessionExpiry };
 		}
 	}
-	return [`import mqtt from 'mqtt';`, '',
-		`const client = await mqtt.connectAsync(${scriptString(url)}, ${scriptValue(options)});`];
+	return [`import mqtt from 'mqtt';`, '', call('const client = await mqtt.connectAsync', url, options)];
+}
+
+// A call on one line, or with an argument a line where that is too long.
+function call(head, ...values) {
+	const line = `${head}(${values.map((value) => scriptValue(value)).join(', ')});`;
+	return line.length <= 78 && !line.includes('\n') ? line
+		: `${head}(\n${values.map((value) => `  ${scriptValue(value, '  ')},\n`).join('')});`;
 }
 
 export function scriptSub(connection, subscription, url) {
@@ -218,8 +224,7 @@ export function scriptSub(connection, subscription, url) {
 	}
 	return [...scriptConnect(connection, url),
 		`client.on('message', (topic, payload) => console.log(topic, payload.toString()));`,
-		`await client.subscribeAsync(${scriptString(subscription.filter)}, ${scriptValue(options)});`,
-	].join('\n');
+		call('await client.subscribeAsync', subscription.filter, options)].join('\n');
 }
 
 export function scriptPub(connection, publication, url) {
@@ -240,8 +245,7 @@ export function scriptPub(connection, publication, url) {
 	}
 	const text = textOf(publication.payload);
 	return [...scriptConnect(connection, url),
-		`await client.publishAsync(${scriptString(publication.topic)}, ` +
-		`${scriptValue(text ?? publication.payload)}, ${scriptValue(options)});`,
+		call('await client.publishAsync', publication.topic, text ?? publication.payload, options),
 		'await client.endAsync();'].join('\n');
 }
 

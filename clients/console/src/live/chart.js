@@ -3,12 +3,11 @@
 // names, and the values of any moment under the pointer or, by arrow keys, the focus.
 import { make, makeSvg } from '../lib/dom.js';
 
+// Of the drawing; it is stretched to the width that there is. The labels stand beside and below it.
 const WIDTH = 600;
-const HEIGHT = 150;
+const HEIGHT = 140;
 const TOP = 8;
-const BOTTOM = 20;
-const LEFT = 52;
-const RIGHT = 8;
+const BOTTOM = 2;
 
 // The next round number above value: 1, 2, 2.5 or 5 times a power of ten (or of 1024 for bytes).
 export function ceiling(value, base = 10) {
@@ -24,7 +23,8 @@ export function ceiling(value, base = 10) {
 }
 
 export class Chart {
-	// series: [{key, name}], format(value) -> text, options: {base, least, hint}
+	// series: [{key, name}], format(value) -> text, options: {base, least, axis}, axis
+	// being the format of the numbers beside the grid
 	constructor(title, series, format, options = {}) {
 		this.title = title;
 		this.series = series;
@@ -88,7 +88,7 @@ export class Chart {
 	}
 
 	x(time) {
-		return LEFT + (WIDTH - LEFT - RIGHT) * (time - this.from) / (this.to - this.from);
+		return WIDTH * (time - this.from) / (this.to - this.from);
 	}
 
 	y(value) {
@@ -123,9 +123,9 @@ export class Chart {
 	drawGrid() {
 		const steps = [0, 0.5, 1];
 		this.grid.replaceChildren(...steps.map((step) => makeSvg('path',
-			{ d: `M${LEFT},${this.y(step * this.most)}H${WIDTH - RIGHT}` })));
+			{ d: `M0,${this.y(step * this.most)}H${WIDTH}` })));
 		const labels = steps.map((step) => {
-			const label = make('span', { class: 'label-y' }, this.format(step * this.most));
+			const label = make('span', { class: 'label-y' }, (this.options.axis ?? this.format)(step * this.most));
 			label.style.top = `${100 * this.y(step * this.most) / HEIGHT}%`;
 			return label;
 		});
@@ -164,7 +164,7 @@ export class Chart {
 	point(event) {
 		const box = this.svg.getBoundingClientRect();
 		const x = (event.clientX - box.left) / box.width * WIDTH;
-		this.moveTo(this.nearest(this.from + (x - LEFT) / (WIDTH - LEFT - RIGHT) * (this.to - this.from)));
+		this.moveTo(this.nearest(this.from + x / WIDTH * (this.to - this.from)));
 	}
 
 	onKey(event) {

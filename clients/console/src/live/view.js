@@ -8,6 +8,7 @@ import { Chart } from './chart.js';
 import { dropCauses, rates } from './reading.js';
 import { LiveSource } from './source.js';
 
+const SPANS = [60, 120, 300, 900];
 const KEPT_MS = 16 * 60 * 1000;
 
 // 0.4, 12, 1,234, 56.8k: as many digits as one reads.
@@ -18,11 +19,11 @@ export function numberText(value) {
 	return value >= 10 || Number.isInteger(value) ? countText(Math.round(value)) : value.toFixed(1);
 }
 
-const perSecond = (value) => `${numberText(value)}/s`;
-const bytesPerSecond = (value) => `${sizeText(value)}/s`;
+const bytesText = (value) => sizeText(value < 1024 ? Math.round(value) : value);
 
-function bytesText(value) {
-	return value < 1024 ? `${Math.round(value)} B/s` : bytesPerSecond(value);
+// Beside the grid: 2.5k, 10k.
+function axisText(value) {
+	return value >= 1000 && value < 1e6 ? `${+(value / 1000).toFixed(2)}k` : numberText(value);
 }
 
 export function secondsText(value) {
@@ -45,13 +46,15 @@ function uptimeText(seconds) {
 }
 
 const CHARTS = [
-	['Messages', [['received', 'received'], ['delivered', 'delivered']], perSecond, { least: 10 }],
-	['Bytes', [['bytesIn', 'in'], ['bytesOut', 'out']], bytesText, { base: 1024, least: 1024 }],
-	['Connections', [['clients', 'connected'], ['offline', 'offline sessions']], numberText, { least: 4 }],
-	['Dropped messages', [['dropped', 'dropped']], perSecond, { least: 1 }],
+	['Messages per second', [['received', 'received'], ['delivered', 'delivered']], numberText,
+		{ least: 10, axis: axisText }],
+	['Bytes per second', [['bytesIn', 'in'], ['bytesOut', 'out']], bytesText, { base: 1024, least: 1024 }],
+	['Connections', [['clients', 'connected'], ['offline', 'offline sessions']], numberText,
+		{ least: 4, axis: axisText }],
+	['Dropped per second', [['dropped', 'dropped']], numberText, { least: 2, axis: axisText }],
 	['Latency, publish to deliver', [['latency50', 'half within'], ['latency99', '99 % within']], secondsText,
 		{ least: 0.0001 }],
-	['Waiting', [['inflight', 'in flight'], ['queued', 'queued']], numberText, { least: 10 }],
+	['Waiting', [['inflight', 'in flight'], ['queued', 'queued']], numberText, { least: 10, axis: axisText }],
 ];
 
 const TILES = [
@@ -65,6 +68,11 @@ const TILES = [
 	['Memory', ({ info }) => info.memory, sizeText],
 	['Running for', ({ info }) => info.uptime, uptimeText],
 ];
+
+// Seconds to show: no more than were asked for, and not many more than are known.
+export function spanFor(asked, known_ms) {
+	return SPANS.find((span) => span * 1000 >= known_ms || span >= asked) ?? asked;
+}
 
 export class LiveView {
 	constructor() {
@@ -114,8 +122,9 @@ export class LiveView {
 		showNotice(byId('live-notice'), this.notice(), 'info');
 		this.drawTiles();
 		const to = this.last?.time ?? Date.now();
+		const from = to - 1000 * spanFor(this.span, to - (this.points[0]?.time ?? to));
 		for (const chart of this.charts) {
-			chart.draw(this.points, to - this.span * 1000, to, this.noteOf(chart));
+			chart.draw(this.points, from, to, this.noteOf(chart));
 		}
 	}
 
@@ -143,9 +152,10 @@ export class LiveView {
 			chart.series.every(({ key }) => point[key] === undefined)) && this.points.length) {
 			return 'Not in $SYS; switch the metrics on to see it.';
 		}
-		if (chart.title === 'Dropped messages' && this.last) {
-			return dropCauses(this.last).slice(0, 4)
-				.map(([cause, count]) => `${cause.replaceAll('_', ' ')} ${numberText(count)}`).join(', ');
+		if (chart.title === 'Dropped per second' && this.last) {
+			const causes = dropCauses(this.last).slice(0, 4)
+				.map(([cause, count]) => `${cause.replaceAll('_', ' ')} ${numberText(count)}`);
+			return causes.length ? `Since the start: ${causes.join(', ')}` : '';
 		}
 		return '';
 	}

@@ -2,7 +2,7 @@
 // The connection: its form, what is known of it once it stands, and what went wrong.
 import { announce, byId, make, showNotice, showWhen } from '../lib/dom.js';
 import { load, save } from '../lib/storage.js';
-import { explain, reasonText } from '../link/errors.js';
+import { explain } from '../link/errors.js';
 import { link } from '../link/link.js';
 
 const form = byId('connect-form');
@@ -11,6 +11,7 @@ const notice = byId('connect-notice');
 const pill = byId('state');
 const pillText = byId('state-text');
 let ticking = 0;
+let hasFocus = false;
 
 function ownAddress() {
 	const given = new URLSearchParams(location.search).get('broker');
@@ -105,8 +106,7 @@ function problemOf(wanted) {
 	return null;
 }
 
-function submit(event) {
-	event.preventDefault();
+function submit() {
 	if (!fields.clientId.value.trim()) {
 		fields.clientId.value = newClientId();
 	}
@@ -170,8 +170,7 @@ function pillWords() {
 		return `Reconnecting, attempt ${link.now.tries + 1}`;
 	}
 	if (link.state === 'refused') {
-		const { fact } = link.now;
-		return fact.code ? reasonText(fact.code) : explain(fact).title;
+		return explain(link.now.fact).title;
 	}
 	if (link.state === 'connected') {
 		return `Connected for ${durationText(Date.now() - link.since)}`;
@@ -181,6 +180,14 @@ function pillWords() {
 
 function tick() {
 	pillText.textContent = pillWords();
+}
+
+// A field that is disabled or hidden loses the focus; it stays near where it was.
+function keepFocus(isUp) {
+	if (hasFocus && document.activeElement === document.body) {
+		byId(isUp ? 'disconnect' : 'connect-button').focus();
+	}
+	hasFocus = form.contains(document.activeElement) || byId('connected').contains(document.activeElement);
 }
 
 function onState() {
@@ -196,12 +203,11 @@ function onState() {
 	}
 	const busy = state === 'connecting' || state === 'waiting';
 	const isUp = state === 'connected';
-	const hadFocus = form.contains(document.activeElement);
 	form.hidden = isUp;
 	byId('connected').hidden = !isUp;
 	byId('connect-button').textContent = state === 'waiting' ? 'Try now' : state === 'connecting'
 		? 'Connecting …' : 'Connect';
-	byId('connect-button').disabled = state === 'connecting';
+	byId('connect-button').setAttribute('aria-disabled', state === 'connecting');
 	byId('connect-cancel').hidden = !busy;
 	for (const field of fields) {
 		if (field.name) {
@@ -210,10 +216,8 @@ function onState() {
 	}
 	if (isUp) {
 		facts();
-		if (hadFocus) {
-			byId('disconnect').focus();
-		}
 	}
+	keepFocus(isUp);
 	announce(told ? `${link.text}: ${told.title}` : link.text);
 }
 
@@ -221,11 +225,12 @@ export function startConnect() {
 	recall();
 	form.addEventListener('change', onChange);
 	form.addEventListener('submit', (event) => {
+		event.preventDefault();
+		hasFocus = form.contains(document.activeElement);
 		if (link.state === 'waiting') {
-			event.preventDefault();
 			link.retry();
-		} else {
-			submit(event);
+		} else if (link.state !== 'connecting') {
+			submit();
 		}
 	});
 	byId('new-client-id').addEventListener('click', () => {
@@ -234,6 +239,7 @@ export function startConnect() {
 	});
 	for (const id of ['disconnect', 'connect-cancel']) {
 		byId(id).addEventListener('click', () => {
+			hasFocus = true;
 			link.disconnect();
 		});
 	}
