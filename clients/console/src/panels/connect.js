@@ -184,7 +184,8 @@ function tick() {
 
 // A field that is disabled or hidden loses the focus; it stays near where it was.
 function keepFocus(isUp) {
-	if (hasFocus && document.activeElement === document.body) {
+	const at = document.activeElement;
+	if (hasFocus && (at === document.body || at.disabled || at.closest('[hidden]'))) {
 		byId(isUp ? 'disconnect' : 'connect-button').focus();
 	}
 	hasFocus = form.contains(document.activeElement) || byId('connected').contains(document.activeElement);
