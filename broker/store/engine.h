@@ -84,6 +84,7 @@ struct store {
 	enum ledger_part doubtful_part;
 	uint64_t retry_ms;	 /* after a failure: not before */
 	uint64_t space_ms;	 /* when the free pages were counted last */
+	uint64_t written_since;	 /* then, about */
 	uint64_t reserved_bytes; /* of the file, on disk for sure */
 
 	/* To the reader thread. Guarded by reader_lock. */

@@ -22,7 +22,8 @@
  *
  * Things are named by numbers. An id (store_new_id) names what has a queue: a persistent session, or a
  * shared group. A message has, for each receiver, the number that store_queue() returned; numbers
- * rise along a queue. Operations on ids and numbers that are gone are ignored.
+ * rise along a queue, for which its owner posts, and no other worker. Operations on ids and numbers that
+ * are gone are ignored.
  *
  * Times in here are wall time in milliseconds; 0: none. Structs are borrowed until the call returns.
  *

@@ -25,6 +25,7 @@
 #define HELD_MAX_MS 10000
 #define FULL_PERCENT 95
 #define SPACE_EVERY_MS 100
+#define COMMIT_OVERHEAD_BYTES 32768
 #define STRETCH_MAX_BYTES (UINT64_C(16) << 20)
 
 static uint64_t load64(const uint64_t *at)
@@ -172,15 +173,20 @@ void writer_space(struct store *store, bool exact)
 	}
 }
 
-/* Counting free pages takes a while: only where it matters, and not each time. */
+/* Counting free pages takes a while: only where it matters, and not each time. Between counts what
+ * was written counts as more. */
 static void look_at_space(struct store *store)
 {
 	uint64_t now = clock_now_ms();
+	uint64_t most = load64(&store->used_bytes) + store->written_since;
 	bool is_near = load64(&store->file_bytes) / 90 * 100 >= store->settings.max_bytes;
 
-	if (is_near && now - store->space_ms < SPACE_EVERY_MS)
+	store->written_since += store->ledger.written_bytes * 2 + COMMIT_OVERHEAD_BYTES;
+	if (is_near && now - store->space_ms < SPACE_EVERY_MS &&
+	    most / 90 * 100 < store->settings.max_bytes)
 		return;
 	store->space_ms = now;
+	store->written_since = 0;
 	writer_space(store, is_near);
 }
 
@@ -192,7 +198,7 @@ static void commit_failed(struct store *store, enum err err, const struct err_de
 	COUNT(STORE_FAILURES);
 	store->retry_ms = clock_now_ms() + RETRY_MS;
 	if (err == ERR_LIMIT) {
-		say_full(store, false);
+		say_full(store, load64(&store->file_bytes) / 80 * 100 >= store->settings.max_bytes);
 		store_set_state(store, STORE_FULL);
 		return;
 	}
