@@ -13,8 +13,8 @@
 #include "server/control_job.h"
 #include "session/session.h"
 
-/* Endpoints, subscriptions or nodes that are looked at in one slice: some 100 us. */
-#define SLICE_BUDGET 512u
+/* Endpoints, subscriptions or nodes that are looked at in one slice; a client is two. */
+#define SLICE_BUDGET 1024u
 /* How much of a payload is shown: of one topic, and of each in a list. */
 #define PAYLOAD_BYTES_MAX (64u * 1024u)
 #define PAYLOAD_BYTES_LISTED 1024u

@@ -15,7 +15,7 @@
 
 /* One field alone may be so large; a page is full at less. */
 #define CONTROL_PAGE_BYTES_MAX (1024u * 1024u)
-#define CONTROL_PAGE_BYTES_FULL (64u * 1024u)
+#define CONTROL_PAGE_BYTES_FULL (384u * 1024u)
 
 struct control_page {
 	struct buffer bytes;

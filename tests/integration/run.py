@@ -20,6 +20,7 @@ from harness import runner      # noqa: E402
 # remain alone at the end.
 import cases_load               # noqa: E402,F401
 import cases_bench              # noqa: E402,F401
+import cases_control            # noqa: E402,F401
 import cases_idle               # noqa: E402,F401
 import cases_limits             # noqa: E402,F401
 import cases_options            # noqa: E402,F401
@@ -30,6 +31,7 @@ import cases_start              # noqa: E402,F401
 import cases_service            # noqa: E402,F401
 import cases_container          # noqa: E402,F401
 import cases_users              # noqa: E402,F401
+import cases_metrics            # noqa: E402,F401
 import cases_hooks              # noqa: E402,F401
 import cases_passwd             # noqa: E402,F401
 import cases_listeners          # noqa: E402,F401
