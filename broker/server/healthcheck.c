@@ -33,6 +33,12 @@ static bool speaks_http(const struct config_listener *listener)
 	       strcmp(listener->http_health, "false") != 0;
 }
 
+/* A listener of the protocol any speaks both with and without TLS. */
+static bool needs_tls(const struct config_listener *listener)
+{
+	return config_tls_is_on(&listener->tls) && listener->protocol != CONFIG_PROTOCOL_ANY;
+}
+
 /* The listener that can say most; with TLS only when there is none without. */
 static const struct config_listener *choose(const struct config *config)
 {
@@ -41,9 +47,9 @@ static const struct config_listener *choose(const struct config *config)
 
 	for (size_t i = 0; i < config->listener_count; i++) {
 		const struct config_listener *listener = &config->listeners[i];
-		int rank = speaks_http(listener) ? 1 : 0;
+		int rank = (speaks_http(listener) ? 1 : 0) + (needs_tls(listener) ? 0 : 2);
 
-		if (rank <= best_rank)
+		if (rank <= best_rank || listener->proxy_protocol == CONFIG_PROXY_REQUIRED)
 			continue;
 		best = listener;
 		best_rank = rank;
@@ -172,6 +178,26 @@ static int ask_mqtt(struct check *check)
 	return healthy(check, "MQTT is answered");
 }
 
+/* Whose certificate it is does not matter: the question is whether somebody answers. */
+static bool start_tls(struct check *check)
+{
+	check->context = SSL_CTX_new(TLS_client_method());
+	check->ssl = check->context ? SSL_new(check->context) : NULL;
+	return check->ssl && SSL_set_fd(check->ssl, check->fd) == 1 && SSL_connect(check->ssl) == 1;
+}
+
+static int ask(struct check *check)
+{
+	const struct config_listener *listener = check->listener;
+
+	if (needs_tls(listener) && !start_tls(check))
+		return unhealthy(check, "the TLS handshake fails");
+	/* Without a certificate of ours nothing more is said than that. */
+	if (needs_tls(listener) && listener->tls.require_certificate)
+		return healthy(check, "TLS is answered");
+	return speaks_http(listener) ? ask_http(check) : ask_mqtt(check);
+}
+
 int healthcheck_run(const struct config *config)
 {
 	struct check check = {.listener = choose(config), .fd = -1};
@@ -185,7 +211,9 @@ int healthcheck_run(const struct config *config)
 	check.fd = check.listener->unix_path ? connect_unix(&check) : connect_tcp(&check);
 	if (check.fd < 0)
 		return unhealthy(&check, "nobody listens there");
-	status = speaks_http(check.listener) ? ask_http(&check) : ask_mqtt(&check);
+	status = ask(&check);
+	SSL_free(check.ssl);
+	SSL_CTX_free(check.context);
 	close(check.fd);
 	return status;
 }
