@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "base/bug.h"
 #include "base/log.h"
@@ -82,6 +83,20 @@ static void start_talking(struct web_socket *socket)
 	home->talking = socket;
 }
 
+/* Without waiting for it to take what is left of an answer, and without leaving that to the kernel. */
+static void cut_off(struct web_socket *socket)
+{
+	struct linger at_once = {.l_onoff = 1};
+
+	if (socket->wsi) {
+		int fd = lws_get_socket_fd(socket->wsi);
+
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+		shutdown(fd, SHUT_RDWR);
+	}
+	web_kill(socket);
+}
+
 static void on_timer(struct timer *timer)
 {
 	struct web_socket *socket = TIMER_OWNER(timer, struct web_socket, timer);
@@ -90,7 +105,7 @@ static void on_timer(struct timer *timer)
 
 	if (socket->exchange) {
 		if (!web_request_tick(socket))
-			web_kill(socket);
+			cut_off(socket);
 		return;
 	}
 	counter_add(socket->home->me->counters, COUNTER_REFUSED_TIMEOUT, 1);

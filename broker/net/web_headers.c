@@ -25,20 +25,6 @@ int web_header(struct lws *wsi, enum lws_token_indexes which, char *out, size_t 
 	return (int)strlen(out);
 }
 
-/* Unknown to libwebsockets: name is lower case and ends in ':'. */
-static int custom_header(struct lws *wsi, const char *name, char *out, size_t cap)
-{
-	int name_len = (int)strlen(name);
-	int len = lws_hdr_custom_length(wsi, name, name_len);
-
-	out[0] = '\0';
-	if (len <= 0)
-		return 0;
-	if ((size_t)len >= cap || lws_hdr_custom_copy(wsi, out, (int)cap, name, name_len) < 0)
-		return -1;
-	return (int)strlen(out);
-}
-
 bool web_list_has(const char *list, const char *token)
 {
 	size_t want = strlen(token);
@@ -117,7 +103,7 @@ void web_follow_proxy(struct web_socket *socket)
 	if (web_header(socket->wsi, WSI_TOKEN_X_FORWARDED_FOR, value, sizeof value) > 0) {
 		if (client_of_list(trusted, value, &address))
 			socket->address = address;
-	} else if (custom_header(socket->wsi, "x-real-ip:", value, sizeof value) > 0) {
+	} else if (web_header(socket->wsi, WSI_TOKEN_HTTP_X_REAL_IP, value, sizeof value) > 0) {
 		if (address_parse(value, &address))
 			socket->address = address;
 	}

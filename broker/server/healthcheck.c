@@ -27,10 +27,15 @@ struct check {
 	size_t answer_len;
 };
 
-static bool speaks_http(const struct config_listener *listener)
+static bool has_health(const struct config_listener *listener)
 {
 	return listener->protocol != CONFIG_PROTOCOL_MQTT &&
 	       strcmp(listener->http_health, "false") != 0;
+}
+
+static bool is_asked_by_http(const struct config_listener *listener)
+{
+	return has_health(listener) || listener->protocol == CONFIG_PROTOCOL_WEBSOCKETS;
 }
 
 /* A listener of the protocol any speaks both with and without TLS. */
@@ -47,7 +52,7 @@ static const struct config_listener *choose(const struct config *config)
 
 	for (size_t i = 0; i < config->listener_count; i++) {
 		const struct config_listener *listener = &config->listeners[i];
-		int rank = (speaks_http(listener) ? 1 : 0) + (needs_tls(listener) ? 0 : 2);
+		int rank = (has_health(listener) ? 1 : 0) + (needs_tls(listener) ? 0 : 2);
 
 		if (rank <= best_rank || listener->proxy_protocol == CONFIG_PROXY_REQUIRED)
 			continue;
@@ -62,7 +67,7 @@ static const char *host_of(const struct config_listener *listener)
 {
 	const char *health = listener->http_health;
 
-	if (speaks_http(listener) && strcmp(health, "true") != 0)
+	if (has_health(listener) && strcmp(health, "true") != 0)
 		return health;
 	if (listener->bind_address)
 		return listener->bind_address;
@@ -157,6 +162,9 @@ static int ask_http(struct check *check)
 		return unhealthy(check, "no answer to /readyz");
 	if (strncmp(check->answer, "HTTP/1.1 200", 12) == 0)
 		return healthy(check, "/readyz says yes");
+	/* With http_health false it is not there, and who says so is alive. */
+	if (!has_health(check->listener) && strncmp(check->answer, "HTTP/1.1 404", 12) == 0)
+		return healthy(check, "HTTP is answered");
 	receive(check, sizeof check->answer - 1);
 	snprintf(why, sizeof why, "/readyz says %.3s", check->answer + 9);
 	return unhealthy(check, why);
@@ -195,7 +203,7 @@ static int ask(struct check *check)
 	/* Without a certificate of ours nothing more is said than that. */
 	if (needs_tls(listener) && listener->tls.require_certificate)
 		return healthy(check, "TLS is answered");
-	return speaks_http(listener) ? ask_http(check) : ask_mqtt(check);
+	return is_asked_by_http(listener) ? ask_http(check) : ask_mqtt(check);
 }
 
 int healthcheck_run(const struct config *config)

@@ -191,6 +191,7 @@ class Broker:
 
     def write(self, name, text):
         """(Re)write a file in the broker's folder; placeholders are filled in."""
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
         with open(self.path(name), "w", encoding="utf-8") as out:
             out.write(self._fill(text))
         os.chmod(self.path(name), 0o644)
