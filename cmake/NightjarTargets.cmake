@@ -57,7 +57,7 @@ function(nightjar_client name folder)
 	endif()
 	nightjar_libraries_up_to(${folder} libraries)
 	add_executable(${name} ${sources})
-	target_link_libraries(${name} PRIVATE ${libraries})
+	target_link_libraries(${name} PRIVATE ${libraries} ${ARGN})
 	target_link_options(${name} PRIVATE ${NIGHTJAR_LTO_LINK})
 endfunction()
 

@@ -23,7 +23,7 @@ enum {
 void engine_init(struct engine *engine, const struct options *options)
 {
 	*engine = (struct engine){.options = options, .receive_maximum = UINT16_MAX};
-	endpoint_parse(&engine->endpoint, options->url);
+	endpoint_init(&engine->endpoint, options);
 	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	engine->buffer = must_allocate(1, CARRY_BYTES + READ_BYTES);
 	if (engine->epoll_fd < 0)
@@ -32,6 +32,7 @@ void engine_init(struct engine *engine, const struct options *options)
 
 void engine_fini(struct engine *engine)
 {
+	endpoint_fini(&engine->endpoint);
 	close(engine->epoll_fd);
 	free(engine->buffer);
 	free(engine->dirty);
@@ -55,7 +56,7 @@ void client_mark_dirty_slowly(struct client *client)
 static void client_watch(struct client *client, int operation)
 {
 	struct epoll_event event = {
-		.events = EPOLLIN | (client->blocked ? EPOLLOUT : 0u),
+		.events = EPOLLIN | (client->watches_write ? EPOLLOUT : 0u),
 		.data.ptr = client,
 	};
 
@@ -78,7 +79,9 @@ void client_open(struct client *client, struct engine *engine, const char *role,
 
 	snprintf(client_id, sizeof(client_id), "%s-%s%u", options->prefix, role, client->number);
 	client->engine = engine;
-	client->transport = (struct transport){engine->endpoint.ops, &engine->endpoint, -1};
+	client->transport = (struct transport){.ops = engine->endpoint.ops,
+					       .endpoint = &engine->endpoint,
+					       .fd = -1};
 	client->opened_ns = probe_now_ns();
 	if (client->transport.ops->open(&client->transport) < 0)
 		fail("cannot connect to %s: %s", options->url,
@@ -86,7 +89,7 @@ void client_open(struct client *client, struct engine *engine, const char *role,
 				     : strerror(errno));
 	client->state = CLIENT_CONNECTING;
 	client->in.length = client->out.length = client->out_sent = 0;
-	client->blocked = false;
+	client->blocked = client->watches_write = false;
 	packet_put_connect(&client->out, options->version, &connect);
 	client_watch(client, EPOLL_CTL_ADD);
 	client_mark_dirty(client);
@@ -231,7 +234,7 @@ static void client_carry(struct client *client, const uint8_t *rest, size_t leng
  * A short beginning is copied in front of the shared buffer, and the read continues behind it; a
  * long one is completed where it lies, so that a packet of 1 MiB is not copied at each read.
  */
-static void client_read(struct client *client)
+static void client_read_once(struct client *client)
 {
 	struct engine *engine = client->engine;
 	struct bytes *in = &client->in;
@@ -264,13 +267,25 @@ static void client_read(struct client *client)
 		client_carry(client, begin + used, length - used);
 }
 
+/* A handshake that a read took further may let out what waits for it. */
+static void client_read(struct client *client)
+{
+	do {
+		client_read_once(client);
+	} while (client->state != CLIENT_CLOSED && transport_has_pending(&client->transport));
+	if (client->state != CLIENT_CLOSED && client_unsent(client) &&
+	    !client->transport.wants_write)
+		client_mark_dirty(client);
+}
+
 /* ------------------------------------------------------------------ packets out */
 
 static void client_flush(struct client *client)
 {
 	ssize_t sent;
 
-	if (client->state == CLIENT_CLOSED || client_unsent(client) == 0)
+	if (client->state == CLIENT_CLOSED ||
+	    (client_unsent(client) == 0 && !client->transport.wants_write))
 		return;
 	sent = client->transport.ops->write(&client->transport, client->out.data + client->out_sent,
 					    client_unsent(client));
@@ -282,8 +297,9 @@ static void client_flush(struct client *client)
 		client->out_sent += (size_t)sent;
 	if (client_unsent(client) == 0)
 		client->out.length = client->out_sent = 0;
-	if ((client_unsent(client) > 0) != client->blocked) {
-		client->blocked = !client->blocked;
+	client->blocked = client_unsent(client) > 0 || client->transport.wants_write;
+	if (client->transport.wants_write != client->watches_write) {
+		client->watches_write = !client->watches_write;
 		client_watch(client, EPOLL_CTL_MOD);
 	}
 }

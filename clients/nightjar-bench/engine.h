@@ -41,7 +41,8 @@ struct client {
 	client_packet_fn *on_packet; /* for all but CONNACK and PINGRESP */
 	enum client_state state;
 	bool dirty;   /* in engine->dirty */
-	bool blocked; /* waits until the kernel takes more */
+	bool blocked; /* waits until the transport takes more */
+	bool watches_write;
 	bool session_present;
 	uint32_t number;
 	uint32_t awaited; /* answers that a scenario waits for, such as SUBACKs */

@@ -11,8 +11,9 @@
 #include "options.h"
 #include "scenario.h"
 
-static const char usage_text[] = "usage: nightjar-bench SCENARIO [OPTION...] [tcp://HOST:PORT]\n"
-				 "       nightjar-bench relay PORT\n";
+static const char usage_text[] = "usage: nightjar-bench SCENARIO [OPTION...] [URL]\n"
+				 "       nightjar-bench relay [--websocket] PORT\n"
+				 "\nURL: tcp://HOST:PORT, tls://, ws://HOST:PORT/PATH, wss://\n";
 
 static const char options_text[] =
 	"\nOptions (numbers may end in k or M):\n"
@@ -33,6 +34,8 @@ static const char options_text[] =
 	"  -s, --seconds S         how long to measure, default 5\n"
 	"      --warm-up S         time before, default 1\n"
 	"  -u, --username NAME, --password TEXT\n"
+	"      --ca FILE           certificates to trust with tls:// and wss://\n"
+	"      --insecure          trust any certificate\n"
 	"      --keep-alive S      default 600\n"
 	"      --prefix TEXT       of topics and Client Identifiers, default bench\n"
 	"      --broker-pid PID    measure that process's CPU time and memory (same machine)\n"
@@ -40,7 +43,7 @@ static const char options_text[] =
 	"  -j, --json[=FILE]       JSON instead of the table, or besides it in FILE\n"
 	"      --quiet             no progress line\n"
 	"  -h, --help, --version\n"
-	"\nThe broker's address is 127.0.0.1:1883 unless given. Exit code: 0 every message came once\n"
+	"\nThe broker's address is tcp://127.0.0.1:1883 unless given. Exit code: 0 every message came once\n"
 	"and in order, 1 one did not or the broker failed, 2 wrong usage.\n";
 
 enum long_only {
@@ -49,6 +52,8 @@ enum long_only {
 	OPTION_LEVELS,
 	OPTION_WARM_UP,
 	OPTION_PASSWORD,
+	OPTION_CA,
+	OPTION_INSECURE,
 	OPTION_KEEP_ALIVE,
 	OPTION_PREFIX,
 	OPTION_BROKER_PID,
@@ -75,6 +80,8 @@ static const struct option names[] = {
 	{"warm-up", required_argument, NULL, OPTION_WARM_UP},
 	{"username", required_argument, NULL, 'u'},
 	{"password", required_argument, NULL, OPTION_PASSWORD},
+	{"ca", required_argument, NULL, OPTION_CA},
+	{"insecure", no_argument, NULL, OPTION_INSECURE},
 	{"keep-alive", required_argument, NULL, OPTION_KEEP_ALIVE},
 	{"prefix", required_argument, NULL, OPTION_PREFIX},
 	{"broker-pid", required_argument, NULL, OPTION_BROKER_PID},
@@ -192,6 +199,8 @@ static void take_option(struct options *options, int letter)
 	case OPTION_KEEP_ALIVE:
 		options->keep_alive_s = (uint16_t)parse_count("--keep-alive", optarg, 0, 65535);
 		break;
+	case OPTION_CA: options->ca_file = optarg; break;
+	case OPTION_INSECURE: options->insecure = true; break;
 	case OPTION_PREFIX: options->prefix = optarg; break;
 	case OPTION_BROKER_PID:
 		options->broker_pid = (pid_t)parse_count("--broker-pid", optarg, 1, 1u << 30);

@@ -15,7 +15,9 @@ struct scenario;
 
 struct options {
 	const struct scenario *scenario;
-	const char *url; /* tcp://host:port */
+	const char *url;     /* tcp://host:port, ws://host:port/path ... */
+	const char *ca_file; /* NULL: the system's certificates */
+	bool insecure;	     /* any certificate will do */
 	enum mqtt_version version;
 	const char *username;
 	const char *password;

@@ -9,7 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <openssl/ssl.h>
+
 #include "fail.h"
+#include "options.h"
 #include "transport.h"
 
 enum {
@@ -40,7 +43,7 @@ static void choose_source(struct transport *transport)
 		fail("cannot connect from %s: %s", inet_ntoa(from.sin_addr), strerror(errno));
 }
 
-static int tcp_open(struct transport *transport)
+int transport_tcp_open(struct transport *transport)
 {
 	const struct endpoint *endpoint = transport->endpoint;
 	int one = 1;
@@ -65,10 +68,13 @@ static ssize_t tcp_read(struct transport *transport, void *into, size_t room)
 
 static ssize_t tcp_write(struct transport *transport, const void *from, size_t count)
 {
-	return send(transport->fd, from, count, MSG_NOSIGNAL);
+	ssize_t sent = send(transport->fd, from, count, MSG_NOSIGNAL);
+
+	transport->wants_write = sent < (ssize_t)count && (sent >= 0 || errno == EAGAIN);
+	return sent;
 }
 
-static void tcp_close(struct transport *transport)
+void transport_tcp_close(struct transport *transport)
 {
 	struct linger at_once = {.l_onoff = 1, .l_linger = 0};
 
@@ -77,22 +83,36 @@ static void tcp_close(struct transport *transport)
 	transport->fd = -1;
 }
 
-/* ------------------------------------------------------------------ URLs */
-
-static const struct transport_ops transports[] = {
-	{"tcp", tcp_open, tcp_read, tcp_write, tcp_close},
-	{"mqtt", tcp_open, tcp_read, tcp_write, tcp_close},
+static const struct transport_ops transport_tcp = {
+	.open = transport_tcp_open,
+	.read = tcp_read,
+	.write = tcp_write,
+	.close = transport_tcp_close,
 };
 
-static const struct transport_ops *find_transport(const char *scheme, size_t length)
+/* ------------------------------------------------------------------ URLs */
+
+struct scheme {
+	const char *name;
+	const char *port;
+	bool has_tls, is_web;
+};
+
+static const struct scheme schemes[] = {
+	{"tcp", "1883", false, false}, {"mqtt", "1883", false, false},
+	{"tls", "8883", true, false},  {"mqtts", "8883", true, false},
+	{"ssl", "8883", true, false},  {"ws", "80", false, true},
+	{"wss", "443", true, true},
+};
+
+static const struct scheme *find_scheme(const char *name, size_t length)
 {
-	for (size_t i = 0; i < sizeof(transports) / sizeof(transports[0]); i++)
-		if (strlen(transports[i].scheme) == length &&
-		    strncmp(transports[i].scheme, scheme, length) == 0)
-			return &transports[i];
-	fail("cannot speak '%.*s': this version measures plain TCP only. Use tcp://HOST:PORT, or "
-	     "just HOST:PORT",
-	     (int)length, scheme);
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (strlen(schemes[i].name) == length &&
+		    strncmp(schemes[i].name, name, length) == 0)
+			return &schemes[i];
+	fail("cannot speak '%.*s': use tcp://, tls://, ws:// or wss://, or just HOST:PORT",
+	     (int)length, name);
 }
 
 /* Splits "host:port", "[::1]:port", "host" or "::1". */
@@ -103,7 +123,6 @@ static void split_host(const char *text, char host[HOST_MAX], char port[8])
 	long number;
 	char *rest;
 
-	snprintf(port, 8, "1883");
 	if (colon && (text[0] == '[' ? colon[-1] == ']' : strchr(text, ':') == colon)) {
 		number = strtol(colon + 1, &rest, 10);
 		if (rest == colon + 1 || *rest || number < 1 || number > 65535)
@@ -120,23 +139,54 @@ static void split_host(const char *text, char host[HOST_MAX], char port[8])
 	snprintf(host, HOST_MAX, "%.*s", (int)(end - text), text);
 }
 
-void endpoint_parse(struct endpoint *endpoint, const char *url)
+static void resolve(struct endpoint *endpoint, const char *host, const char *port)
 {
-	const char *separator = strstr(url, "://");
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
-	char host[HOST_MAX], port[8];
-	int error;
+	int error = getaddrinfo(host, port, &hints, &found);
 
-	*endpoint = (struct endpoint){.ops = &transports[0]};
-	if (separator) {
-		endpoint->ops = find_transport(url, (size_t)(separator - url));
-		url = separator + 3;
-	}
-	split_host(url, host, port);
-	error = getaddrinfo(host, port, &hints, &found);
 	if (error)
 		fail("cannot find the host '%s': %s", host, gai_strerror(error));
 	memcpy(&endpoint->address, found->ai_addr, found->ai_addrlen);
 	endpoint->address_length = found->ai_addrlen;
 	freeaddrinfo(found);
+}
+
+void endpoint_init(struct endpoint *endpoint, const struct options *options)
+{
+	const char *url = options->url, *separator = strstr(url, "://"), *slash;
+	const struct scheme *scheme = &schemes[0];
+	char host[HOST_MAX], port[8];
+
+	*endpoint = (struct endpoint){0};
+	if (separator) {
+		scheme = find_scheme(url, (size_t)(separator - url));
+		url = separator + 3;
+	}
+	slash = scheme->is_web ? strchr(url, '/') : NULL;
+	endpoint->path = slash ? slash : "/mqtt";
+	endpoint->host = slash ? strndup(url, (size_t)(slash - url)) : strdup(url);
+	if (!endpoint->host)
+		fail("out of memory");
+	snprintf(port, sizeof(port), "%s", scheme->port);
+	split_host(endpoint->host, host, port);
+	resolve(endpoint, host, port);
+	endpoint->stream = &transport_tcp;
+	if (scheme->has_tls) {
+		endpoint->stream = &transport_tls;
+		endpoint->server_name = strdup(host);
+		endpoint_init_tls(endpoint, options);
+	}
+	endpoint->ops = scheme->is_web ? &transport_ws : endpoint->stream;
+}
+
+void endpoint_fini(struct endpoint *endpoint)
+{
+	SSL_CTX_free(endpoint->tls);
+	free(endpoint->host);
+	free(endpoint->server_name);
+}
+
+bool transport_has_pending(const struct transport *transport)
+{
+	return transport->ssl && SSL_has_pending(transport->ssl);
 }

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 import threading
 
 from harness.broker import free_port, wait_until
@@ -24,7 +25,9 @@ def _program():
 
 
 def _bench(port, *words):
-    return subprocess.run([_program(), *words, f"127.0.0.1:{port}"], capture_output=True,
+    """port: of 127.0.0.1, or a URL."""
+    url = port if isinstance(port, str) else f"127.0.0.1:{port}"
+    return subprocess.run([_program(), *words, url], capture_output=True,
                           text=True, check=False, timeout=BENCH_DEADLINE_S)
 
 
@@ -105,10 +108,53 @@ def rate(t):
         equal(report["phases"][0]["latency_us"]["counted_from"], "sent")
 
 
+TLS_LISTENERS = """listener {port} 127.0.0.1
+listener {port2} 127.0.0.1
+certfile {dir}/cert.pem
+keyfile {dir}/key.pem
+listener {port3} 127.0.0.1
+protocol websockets
+listener {port4} 127.0.0.1
+protocol websockets
+certfile {dir}/cert.pem
+keyfile {dir}/key.pem
+"""
+
+
+def _certificate():
+    """A certificate of its own for localhost and 127.0.0.1, and the folder's files with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        key, cert = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert, "-days",
+                        "2", "-subj", "/CN=localhost", "-addext",
+                        "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+                       check=True, capture_output=True)
+        return {name: open(os.path.join(folder, name), encoding="ascii").read()
+                for name in ("key.pem", "cert.pem")}
+
+
+@case("nightjar-bench: TLS, WebSocket and both, with small messages in one frame and large in many")
+def transports(t):
+    with running(TLS_LISTENERS, files=_certificate()) as broker:
+        trust = ("--ca", broker.path("cert.pem"))
+        for scheme, name in (("tls", "port2"), ("ws", "port3"), ("wss", "port4")):
+            url = f"{scheme}://localhost:{broker.ports[name]}"
+            if scheme != "tls":
+                url += "/mqtt"
+            for scenario in ("one-to-one", "fan-out", "connect", "churn", "retained"):
+                _report(url, scenario, *trust, *SMALL[scenario])
+            _report(url, "one-to-one", "-q", "2", *trust, *SMALL["one-to-one"])
+            _report(url, "one-to-one", "-P", "2", "-w", "3", "-b", "1M", *trust, *SHORT)
+        done = _bench(f"tls://127.0.0.1:{broker.ports['port2']}", "connect", "-n", "1")
+        assert done.returncode == 1 and "certificate verify failed" in done.stderr, done
+        _report(f"tls://127.0.0.1:{broker.ports['port2']}", "connect", "-n", "2", "--insecure")
+
+
 @contextlib.contextmanager
-def _relay():
+def _relay(*options):
     port = free_port()
-    process = subprocess.Popen([_program(), "relay", str(port)])
+    process = subprocess.Popen([_program(), "relay", *options, str(port)])
 
     def listens():
         with contextlib.suppress(OSError):
@@ -131,6 +177,14 @@ def relay(t):
             for version in ("3.1.1", "5"):
                 _report(port, name, "--mqtt", version, *SMALL[name])
         _report(port, "one-to-one", "-P", "2", "-w", "3", "-b", "1M", *SHORT)
+
+
+@case("nightjar-bench relay --websocket: the same in frames")
+def relay_websocket(t):
+    with _relay("--websocket") as port:
+        for name in ("one-to-one", "fan-out", "fan-in", "connect", "churn"):
+            _report(f"ws://127.0.0.1:{port}", name, *SMALL[name])
+        _report(f"ws://127.0.0.1:{port}", "one-to-one", "-P", "2", "-w", "3", "-b", "1M", *SHORT)
 
 
 # ---------------------------------------------------------------------------- a broker that lies
@@ -273,11 +327,11 @@ def usage(t):
     refused("--mqtt takes 3.1.1 or 5, not '6'", "fan-in", "-V", "6")
     refused("offline needs --qos 1 or 2", "offline", "-q", "0")
     refused("as many subscribers as publishers", "one-to-one", "-P", "2", "-S", "3")
-    refused("cannot speak 'wss': this version measures plain TCP only", "fan-in",
-            "wss://127.0.0.1:1", code=1)
+    refused("cannot speak 'http': use tcp://, tls://, ws:// or wss://", "fan-in",
+            "http://127.0.0.1:1", code=1)
     refused("'99999' is no port", "fan-in", "127.0.0.1:99999", code=1)
     refused("Connection refused", "connect", f"127.0.0.1:{free_port()}", code=1)
-    refused("usage: nightjar-bench relay PORT", "relay", "x")
+    refused("usage: nightjar-bench relay [--websocket] PORT", "relay", "x")
 
 
 @case("nightjar-bench: a broker that refuses the client is named with its code")
