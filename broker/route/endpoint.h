@@ -33,6 +33,12 @@ struct encoding_cache {
 	struct encoding slot[ENCODINGS];
 };
 
+/* Which publication this is, for the store (struct store_delivery); id 0: it need not know. */
+struct delivery_origin {
+	uint64_t id; /* the publishing session's in the store */
+	uint16_t packet_id;
+};
+
 /* One message on its way to one endpoint, all matching subscriptions merged (or one of them, where
  * duplicates are allowed). Borrowed: valid until deliver() returns. */
 struct delivery {
@@ -45,6 +51,7 @@ struct delivery {
 	bool retain;		    /* the RETAIN flag to send */
 	bool is_readable;	    /* the rights were proven when the subscription was made... */
 	uint16_t rights_generation; /* ...under this generation of the rights */
+	struct delivery_origin origin;
 	struct shared_ticket *ticket; /* set when a shared group chose this endpoint; else NULL */
 };
 
@@ -55,6 +62,10 @@ struct endpoint_ops {
 			const struct delivery *delivery);
 	/* One of the receipts that a publication of this endpoint waits for. NULL: never asks. */
 	void (*on_receipt)(struct worker *me, struct endpoint *endpoint, uint64_t token);
+	/* Would a message of QoS 1 or 2 for it go into the store? NULL: never. */
+	bool (*keeps)(const struct endpoint *endpoint);
+	/* The answer to route_ask_keepers(). */
+	void (*on_keepers)(struct worker *me, struct endpoint *endpoint, bool somebody_keeps);
 	/* A publication that was spread in slices has reached all subscribers of this worker. */
 	void (*on_spread)(struct worker *me, struct endpoint *endpoint);
 };

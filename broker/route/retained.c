@@ -33,6 +33,7 @@
 #include "base/clock.h"
 #include "base/counters.h"
 #include "route/retained_tree.h"
+#include "store/store.h"
 
 static struct message *message_load(const struct retained_node *node)
 {
@@ -337,6 +338,37 @@ enum err retained_set(struct worker *me, struct retained *retained, struct messa
 	return is_set ? ERR_NONE : set_at_new_node(retained, message);
 }
 
+void retained_restore_begin(struct retained *retained, uint64_t floor)
+{
+	topic_trie_lock(&retained->trie);
+	if (floor > retained->version_floor)
+		__atomic_store_n(&retained->version_floor, floor, __ATOMIC_RELAXED);
+	topic_trie_unlock(&retained->trie);
+}
+
+enum err retained_restore(struct worker *me, struct retained *retained, struct message *message)
+{
+	struct message *empty = NULL;
+	struct retained_node *node;
+	enum err err = topic_trie_make(&retained->trie, message_topic(message), pin_locked, &node);
+
+	(void)me;
+	if (err != ERR_NONE)
+		return err;
+	rcu_read_section_begin();
+	message_ref_shared(message);
+	if (message_swap(node, &empty, message)) {
+		account(retained, message, true);
+	} else { /* the topic twice: the one that stands there is as good */
+		struct message *unused = message;
+
+		message_unref_shared(me, &unused);
+	}
+	retained_unpin(retained, node);
+	rcu_read_section_end();
+	return ERR_NONE;
+}
+
 struct message *retained_get(struct worker *me, struct retained *retained, struct slice topic)
 {
 	struct message *message = NULL;
@@ -382,6 +414,8 @@ void retained_node_expire(struct worker *me, struct retained *retained, struct r
 
 	if (message == RETAINED_DEAD || !retained_is_set(message) || !message_is_expired(message))
 		return;
+	if (me && store_is_open(me) && !(message->flags & MESSAGE_OF_BROKER))
+		store_retained_remove(me, message_topic(message), message->retained_version);
 	node_prune(retained, node);
 	if (message_load(node) == message)
 		replace_by_empty(me, retained, node, message);

@@ -34,6 +34,13 @@ void retained_configure(struct retained *retained, const struct retained_setting
 enum err retained_set(struct worker *me, struct retained *retained,
 		      struct message *message) ERR_CHECKED;
 
+/* At a start, before anything is published: what the store has. Versions given out from now on are
+ * above floor. */
+void retained_restore_begin(struct retained *retained, uint64_t floor);
+/* Sets the message, whose retained_version is the one that was stored. ERR_NOMEM. */
+enum err retained_restore(struct worker *me, struct retained *retained,
+			  struct message *message) ERR_CHECKED;
+
 /* The message of exactly this topic, expired ones left out, with a use for the caller; or NULL. */
 struct message *retained_get(struct worker *me, struct retained *retained, struct slice topic);
 

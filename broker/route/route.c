@@ -12,7 +12,9 @@
 #include <stdlib.h>
 
 #include "base/bug.h"
+#include "route/room.h"
 #include "route/route_worker.h"
+#include "store/commit_wait.h"
 
 enum err route_create(const struct route_settings *settings, struct route **out)
 {
@@ -257,11 +259,11 @@ static void deliver_to_target(struct worker *me, struct endpoint *endpoint,
 }
 
 void route_deliver_range(struct worker *me, struct message *message,
-			 const struct match_result *result, uint32_t from, uint32_t to,
-			 bool by_handle)
+			 const struct match_result *result, const struct delivery_origin *origin,
+			 uint32_t from, uint32_t to, bool by_handle)
 {
 	struct route_worker *route = route_worker_of(me);
-	struct delivery delivery = {.message = message};
+	struct delivery delivery = {.message = message, .origin = *origin};
 
 	if (result->target_count > 1) {
 		delivery.encodings = &route->encodings;
@@ -288,6 +290,7 @@ bool route_letter_deliver(struct worker *me, struct publish_letter *letter,
 	struct route_worker *route = route_worker_of(me);
 	struct match_result *result = match_cache_find(route->cache, letter->message,
 						       route->settings.allow_duplicate_messages);
+	uint64_t mark;
 
 	*out_large = NULL;
 	if (!result) {
@@ -298,7 +301,10 @@ bool route_letter_deliver(struct worker *me, struct publish_letter *letter,
 		*out_large = result;
 		return false;
 	}
-	route_deliver_range(me, letter->message, result, 0, result->target_count, false);
+	mark = commit_mark(me);
+	route_deliver_range(me, letter->message, result, &letter->origin, 0, result->target_count,
+			    false);
+	letter->store_number = commit_number_since(me, mark);
 	match_result_unref(&result);
 	return true;
 }
@@ -318,17 +324,34 @@ static void publish_on_arrive(struct worker *me, struct letter *letter)
 		spread_start(me, large, publish->message, publish, NULL);
 }
 
+static void receipt_ready(struct worker *me, uint64_t publisher_handle, uint64_t token)
+{
+	struct endpoint *publisher = route_find(me, publisher_handle);
+
+	if (publisher)
+		publisher->ops->on_receipt(me, publisher, token);
+}
+
+void route_receipt(struct worker *me, uint16_t worker, uint64_t store_number,
+		   handle_t publisher_handle, uint64_t token)
+{
+	if (commit_is_pending(me, worker, store_number))
+		commit_wait_add(me, worker, store_number, receipt_ready, publisher_handle, token);
+	else
+		receipt_ready(me, publisher_handle, token);
+}
+
 static void publish_on_return(struct worker *me, struct letter *letter)
 {
 	struct publish_letter *publish = (struct publish_letter *)letter;
-	struct endpoint *publisher;
 
 	message_unref_shared(me, &publish->message);
-	if (publish->wants_receipt) {
-		publisher = route_find(me, publish->publisher);
-		if (publisher)
-			publisher->ops->on_receipt(me, publisher, publish->token);
-	}
+	/* With an origin the publisher posts once more when all receipts are in, and waits for that. */
+	if (publish->origin.id)
+		publish->store_number = 0;
+	if (publish->wants_receipt)
+		route_receipt(me, letter->target, publish->store_number, publish->publisher,
+			      publish->token);
 	letter_destroy(me, letter);
 }
 
@@ -348,6 +371,7 @@ static void post_to(struct worker *me, uint16_t target, const struct publication
 	letter->publisher = publication->publisher;
 	letter->token = publication->token;
 	letter->wants_receipt = publication->wants_receipt;
+	letter->origin = publication->origin;
 	letter->letter.wake_home = publication->wants_receipt;
 	letter_post(me, target, &letter->letter);
 }
@@ -388,8 +412,8 @@ static void deliver_here(struct worker *me, struct match_result *result,
 	struct route_worker *route = route_worker_of(me);
 
 	if (result->target_count <= route->settings.fanout_slice) {
-		route_deliver_range(me, publication->message, result, 0, result->target_count,
-				    false);
+		route_deliver_range(me, publication->message, result, &publication->origin, 0,
+				    result->target_count, false);
 		return;
 	}
 	result->refs++;
@@ -404,16 +428,31 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 {
 	struct message *message = publication->message;
 	bool waits_here = result->target_count && must_wait_here(me, message);
+	uint64_t mark = commit_mark(me);
 
 	if (result->other_count && !others_have_credit(me, result))
 		return ROUTE_NO_CREDIT;
 	if (waits_here && !letter_has_credit(me, me->id))
 		return ROUTE_NO_CREDIT;
+	if (store_is_open(me) && !publication->is_admitted && !store_has_room(me)) {
+		enum route_status room = room_decide(me, result, message);
+
+		if (room != ROUTE_DONE)
+			return room;
+	}
 	if ((message->flags & MESSAGE_RETAIN) &&
 	    retained_set(me, route_retained(me), message) != ERR_NONE) {
 		counter_add(me->counters, COUNTER_DROPPED_RETAIN_LIMIT, 1);
 		return ROUTE_REFUSED;
 	}
+	if ((message->flags & (MESSAGE_RETAIN | MESSAGE_OF_BROKER)) == MESSAGE_RETAIN &&
+	    store_is_open(me))
+		store_retained_put(me, message);
+	/* All receivers here and now: they share a commit with what the publisher posts. */
+	publication->is_split = result->other_count || waits_here ||
+				result->target_count > route_worker_of(me)->settings.fanout_slice;
+	if (!publication->is_split)
+		publication->origin = (struct delivery_origin){0};
 	publication->is_matched = result->target_count || result->other_count;
 	if (!publication->is_matched)
 		counter_add(me->counters, COUNTER_PUBLISH_UNMATCHED, 1);
@@ -425,6 +464,7 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 		post_to_self(me, publication);
 	else
 		deliver_here(me, result, publication);
+	publication->store_number = commit_number_since(me, mark);
 	return ROUTE_DONE;
 }
 
@@ -436,6 +476,7 @@ enum route_status route_publish(struct worker *me, struct publication *publicati
 	enum route_status status;
 
 	publication->waiting = 0;
+	publication->store_number = 0;
 	publication->is_matched = publication->is_spreading = false;
 	if (!result) {
 		counter_add(me->counters, COUNTER_DROPPED_MEMORY, 1);

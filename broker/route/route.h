@@ -83,6 +83,8 @@ enum route_status {
 	ROUTE_DONE,
 	ROUTE_NO_CREDIT, /* nothing was done; letter_wait_for_credit(), then again */
 	ROUTE_REFUSED,	 /* nothing was done: the limits of retained messages */
+	ROUTE_NO_ROOM, /* nothing was done: it would have to be kept, and the store takes nothing now */
+	ROUTE_ASK, /* nothing was done: the same, but others have to be asked (route_ask_keepers) */
 };
 
 struct publication {
@@ -90,12 +92,31 @@ struct publication {
 	handle_t publisher;	 /* whose on_receipt and on_spread are called; 0: nobody's */
 	uint64_t token;		 /* handed to on_receipt() */
 	bool wants_receipt;
+	bool is_admitted; /* whether the store has room was decided before */
+	/* QoS 2 of a session that is kept (store.h, "exactly once"). Receipts come as soon as the others
+	 * have posted; the publisher then posts store_received_add() and waits for that. */
+	struct delivery_origin origin;
 
 	/* Filled by route_publish(). */
 	unsigned waiting;  /* how often on_receipt() will be called */
 	bool is_matched;   /* there was a subscriber somewhere */
+	bool is_split;	   /* not everything happens on this worker in this turn */
 	bool is_spreading; /* the publisher's next one has to wait for on_spread() */
+	/* What this worker has posted to the store for it (store_posted()); 0: nothing. Receipts
+	 * come when it is committed where they come from; for this worker's part the publisher waits
+	 * itself. */
+	uint64_t store_number;
 };
+
+/* on_receipt() of the publisher on this worker, at once or when that worker's post is committed. */
+void route_receipt(struct worker *me, uint16_t worker, uint64_t store_number,
+		   handle_t publisher_handle, uint64_t token);
+
+/*
+ * While the store takes nothing: would a subscriber of another worker have to be kept this message
+ * for? The publisher's on_keepers() tells, in a later turn.
+ */
+void route_ask_keepers(struct worker *me, struct message *message, handle_t publisher);
 
 /* Retains (when the message says so), delivers to endpoints of this worker, posts to the others. */
 enum route_status route_publish(struct worker *me, struct publication *publication) ERR_CHECKED;

@@ -36,8 +36,8 @@ static inline struct route_worker *route_worker_of(struct worker *worker)
 
 /* Delivers targets [from, to) of a result. by_handle: time has passed since it was made. */
 void route_deliver_range(struct worker *me, struct message *message,
-			 const struct match_result *result, uint32_t from, uint32_t to,
-			 bool by_handle);
+			 const struct match_result *result, const struct delivery_origin *origin,
+			 uint32_t from, uint32_t to, bool by_handle);
 
 /* The letter that carries a publication to another worker. */
 struct publish_letter {
@@ -46,6 +46,8 @@ struct publish_letter {
 	handle_t publisher;
 	uint64_t token;
 	bool wants_receipt;
+	struct delivery_origin origin;
+	uint64_t store_number; /* what the receiver has posted to the store for it; 0: nothing */
 	struct publish_letter *next; /* behind a spread */
 };
 

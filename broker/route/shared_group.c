@@ -290,6 +290,11 @@ void shared_configure(struct worker *me, const struct shared_settings *settings)
 	shared_home_configure(me);
 }
 
+void shared_worker_stop(struct worker *me)
+{
+	shared_worker_of(me)->is_stopping = true;
+}
+
 void shared_worker_fini(struct worker *worker)
 {
 	if (!route_worker_of(worker) || !shared_worker_of(worker))

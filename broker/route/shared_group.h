@@ -15,6 +15,7 @@
 #define NIGHTJAR_ROUTE_SHARED_GROUP_H
 
 #include "route/route.h"
+#include "store/store.h"
 
 enum shared_strategy {
 	SHARED_LEAST_INFLIGHT, /* fewest unacknowledged; equals take turns */
@@ -37,6 +38,8 @@ enum err shared_worker_init(struct worker *worker,
 			    const struct shared_settings *settings) ERR_CHECKED;
 void shared_configure(struct worker *me, const struct shared_settings *settings);
 void shared_worker_fini(struct worker *worker);
+/* On each worker, when the broker stops: groups that end from now on stay in the store. */
+void shared_worker_stop(struct worker *me);
 
 /* What became of a message that a group gave to a member. */
 enum shared_outcome {
@@ -47,6 +50,7 @@ enum shared_outcome {
 };
 
 struct shared_ticket;
+struct shared_group;
 
 /*
  * Answers a delivery whose ticket was not NULL (QoS 1 and 2), exactly once, when its fate is known;
@@ -55,6 +59,17 @@ struct shared_ticket;
  */
 void shared_ticket_finish(struct worker *me, struct shared_ticket *ticket,
 			  enum shared_outcome outcome);
+
+/*
+ * A message of a group that keeps its messages, QoS 2: the member's session takes it over when it
+ * gives it a Packet Identifier, because from then on it may go to nobody else [MQTT-4.8.2-4]. What
+ * was never sent is given back (before the ticket, with SHARED_BACK). Both return the number at the
+ * new place; 0: the group keeps nothing of it.
+ */
+uint64_t shared_ticket_take_over(struct worker *me, struct shared_ticket *ticket, uint64_t store_id,
+				 const struct store_delivery *delivery);
+void shared_ticket_give_back(struct worker *me, struct shared_ticket *ticket, uint64_t store_id,
+			     uint64_t number);
 
 /* How one member takes part. */
 struct shared_options {
@@ -91,6 +106,14 @@ void shared_leave(struct worker *me, struct shared_membership **membership,
 /* The member's connection came or went; window may have changed with it. Not awaited. */
 void shared_member_online(struct worker *me, struct shared_membership *membership, bool online,
 			  uint32_t window);
+
+/*
+ * At a start, on the group's home, when all members have joined: what the store has of a group. NULL:
+ * nobody is a member, and the store forgets it. Messages come in the order of their numbers.
+ */
+struct shared_group *shared_restore(struct worker *me, struct slice key, uint64_t store_id);
+void shared_restore_message(struct worker *me, struct shared_group *group, struct message *message,
+			    const struct store_item *item);
 
 struct slice shared_membership_group(const struct shared_membership *membership);
 struct slice shared_membership_filter(const struct shared_membership *membership);

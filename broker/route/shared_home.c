@@ -102,6 +102,7 @@ static void drop_queued(struct worker *me, struct shared_group *group, struct sh
 {
 	counter_add(me->counters, cause, 1);
 	dequeue(me, group, ticket);
+	shared_keep_done(me, group, ticket);
 	shared_home_free_ticket(me, ticket);
 }
 
@@ -179,12 +180,15 @@ static enum counter why_not_keep(struct worker *me, struct shared_group *group,
 static void keep(struct worker *me, struct shared_group *group, const struct delivery *delivery)
 {
 	enum counter cause = why_not_keep(me, group, delivery);
+	struct shared_ticket *ticket;
 
 	if (cause != COUNTER_COUNT) {
 		counter_add(me->counters, cause, 1);
 		return;
 	}
-	enqueue(me, group, ticket_create(me, group, delivery));
+	ticket = ticket_create(me, group, delivery);
+	shared_keep(me, group, ticket, delivery);
+	enqueue(me, group, ticket);
 	pump_schedule(me, group);
 }
 
@@ -255,6 +259,7 @@ static void group_deliver(struct worker *me, struct endpoint *endpoint,
 	struct shared_group *group = (struct shared_group *)(void *)endpoint;
 	struct shared_member *member;
 	struct shared_ticket *ticket;
+	enum counter cause;
 
 	/* QoS 0 passes what waits for a window, but not other QoS 0. */
 	if (queue_for(group, delivery->qos)->count || group->online_count == 0) {
@@ -262,11 +267,19 @@ static void group_deliver(struct worker *me, struct endpoint *endpoint,
 		return;
 	}
 	ticket = ticket_create(me, group, delivery);
+	shared_keep(me, group, ticket, delivery);
 	member = shared_choose(group, ticket);
 	if (member && give(me, group, member, ticket))
 		return;
+	cause = why_not_keep(me, group, delivery);
+	if (cause == COUNTER_COUNT) {
+		enqueue(me, group, ticket);
+		pump_schedule(me, group);
+		return;
+	}
+	counter_add(me->counters, cause, 1);
+	shared_keep_done(me, group, ticket);
 	shared_home_free_ticket(me, ticket);
-	keep(me, group, delivery);
 }
 
 /* Tries one of the queue. false: it stays. */
@@ -359,6 +372,7 @@ void shared_home_take_back(struct worker *me, struct shared_ticket *ticket)
 	} else {
 		if (ticket->outcome == SHARED_BACK)
 			counter_add(me->counters, COUNTER_DROPPED_SHARED_NO_MEMBER, 1);
+		shared_keep_done(me, group, ticket);
 		shared_home_free_ticket(me, ticket);
 	}
 	pump_schedule(me, group);
@@ -368,9 +382,15 @@ void shared_home_take_back(struct worker *me, struct shared_ticket *ticket)
 
 /* Groups. */
 
+static bool group_keeps(const struct endpoint *endpoint)
+{
+	return ((const struct shared_group *)(const void *)endpoint)->persistent_count > 0;
+}
+
 static const struct endpoint_ops group_endpoint_ops = {
 	.kind = "shared group",
 	.deliver = group_deliver,
+	.keeps = group_keeps,
 };
 
 static struct shared_group *group_find(struct shared_worker *mine, struct slice key)
@@ -415,6 +435,7 @@ static void group_destroy(struct worker *me, struct shared_group *group)
 	struct shared_worker *mine = group->home;
 
 	group->is_dead = true;
+	shared_keep_end(me, group);
 	route_unsubscribe(me, &group->subscription);
 	worker_cancel_task(&group->pump);
 	letter_wait_cancel(&group->credit_waiter);
@@ -618,4 +639,34 @@ void shared_home_free_all(struct worker *worker)
 	HASH_ITER(hh, mine->members, member, next)
 		member_destroy(worker, member);
 	BUG_ON(mine->groups);
+}
+
+/* After a restart. */
+
+struct shared_group *shared_restore(struct worker *me, struct slice key, uint64_t store_id)
+{
+	struct shared_group *group = group_find(shared_worker_of(me), key);
+
+	if (!group || group->store_id) {
+		store_session_remove(me, store_id);
+		return NULL;
+	}
+	group->store_id = store_id;
+	return group;
+}
+
+void shared_restore_message(struct worker *me, struct shared_group *group, struct message *message,
+			    const struct store_item *item)
+{
+	struct shared_ticket *ticket = ticket_create(me, group,
+						     &(struct delivery){
+							     .message = message,
+							     .qos = item->delivery.qos,
+							     .retain = item->delivery.retain,
+						     });
+
+	ticket->store_id = group->store_id;
+	ticket->store_number = item->number;
+	enqueue(me, group, ticket);
+	pump_schedule(me, group);
 }

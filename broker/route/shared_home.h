@@ -56,6 +56,7 @@ struct shared_ticket {
 	struct shared_member *member;	       /* home only; a reference while it is out */
 	struct message *message;	       /* a shared reference */
 	uint64_t number;		       /* of arrival in the group */
+	uint64_t store_id, store_number;       /* where the group keeps it; number 0: it does not */
 	handle_t endpoint;		       /* the member's */
 	uint32_t subscription_id;
 	uint16_t rights_generation;
@@ -91,6 +92,7 @@ struct shared_group {
 	bool is_dead;
 	uint64_t next_number, next_turn;
 	struct shared_worker *home;
+	uint64_t store_id; /* 0: nothing of it was kept so far */
 	uint32_t key_len;
 	uint8_t key[]; /* length of the group's name, 2 bytes; name; filter */
 };
@@ -109,6 +111,7 @@ struct shared_worker {
 	struct shared_member *members;
 	uint64_t next_number; /* of the memberships of this worker's endpoints */
 	uint64_t random;
+	bool is_stopping; /* groups that end now end in memory only */
 };
 
 static inline struct shared_worker *shared_worker_of(struct worker *worker)
@@ -136,6 +139,13 @@ void shared_home_free_ticket(struct worker *me, struct shared_ticket *ticket);
 void shared_home_free_all(struct worker *worker);
 /* After the settings changed. */
 void shared_home_configure(struct worker *me);
+
+/* shared_keep.c: what of a group is in the store. Each is one look at a number for all others. */
+void shared_keep(struct worker *me, struct shared_group *group, struct shared_ticket *ticket,
+		 const struct delivery *delivery);
+void shared_keep_done(struct worker *me, const struct shared_group *group,
+		      const struct shared_ticket *ticket);
+void shared_keep_end(struct worker *me, struct shared_group *group);
 
 /* shared_group.c: the member's side of a delivery. Answers the ticket itself if nobody is there. */
 void shared_hand_over(struct worker *me, struct shared_ticket *ticket);

@@ -13,6 +13,7 @@
 
 #include "base/bug.h"
 #include "route/route_worker.h"
+#include "store/commit_wait.h"
 
 /* Owner: worker. */
 struct spread {
@@ -24,29 +25,30 @@ struct spread {
 	uint32_t at;
 	struct publish_letter *letter;	/* to return at the end; NULL: from this worker */
 	struct publication publication; /* without a letter: whom to tell */
+	uint64_t store_number;		/* what was posted to the store for its slices so far */
 	struct publish_letter *behind, **behind_end;
 };
 
 static void spread_answer(struct worker *me, struct spread *spread)
 {
+	handle_t publisher_handle = spread->publication.publisher;
 	struct endpoint *publisher;
 
 	match_result_unref(&spread->result);
 	message_drop(me, &spread->message);
 	if (spread->letter) {
+		spread->letter->store_number = spread->store_number;
 		letter_return(me, &spread->letter->letter);
 		spread->letter = NULL;
 		return;
 	}
-	if (!spread->publication.publisher)
+	if (!publisher_handle)
 		return;
-	publisher = route_find(me, spread->publication.publisher);
 	spread->publication.publisher = 0;
-	if (!publisher)
-		return;
 	if (spread->publication.wants_receipt)
-		publisher->ops->on_receipt(me, publisher, spread->publication.token);
-	publisher = route_find(me, publisher->handle);
+		route_receipt(me, me->id, spread->publication.origin.id ? 0 : spread->store_number,
+			      publisher_handle, spread->publication.token);
+	publisher = route_find(me, publisher_handle);
 	if (publisher && publisher->ops->on_spread)
 		publisher->ops->on_spread(me, publisher);
 }
@@ -71,6 +73,7 @@ static bool spread_next_letter(struct worker *me, struct spread *spread)
 	spread->message = letter->message;
 	message_use(me, spread->message);
 	spread->at = 0;
+	spread->store_number = 0;
 	return true;
 }
 
@@ -88,13 +91,20 @@ static bool spread_run(struct worker *me, struct task *task)
 {
 	struct spread *spread = (struct spread *)(void *)task;
 	uint32_t slice = route_worker_of(me)->settings.fanout_slice;
+	uint64_t mark = commit_mark(me), number;
 	uint32_t to;
 
 	if (spread->result) {
 		to = spread->at + slice;
 		if (to > spread->result->target_count)
 			to = spread->result->target_count;
-		route_deliver_range(me, spread->message, spread->result, spread->at, to, true);
+		route_deliver_range(me, spread->message, spread->result,
+				    spread->letter ? &spread->letter->origin
+						   : &spread->publication.origin,
+				    spread->at, to, true);
+		number = commit_number_since(me, mark);
+		if (number)
+			spread->store_number = number;
 		spread->at = to;
 		if (to < spread->result->target_count)
 			return true;

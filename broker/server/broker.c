@@ -2,7 +2,8 @@
 /*
  * broker.c - start and stop of everything, in an order that leaves no moment half open.
  *
- *	start: listeners -> users and rights -> less rights -> workers' state -> threads -> accept
+ *	start: listeners -> users and rights -> less rights -> store -> workers' state -> threads ->
+ *	       all of the store read back -> accept
  *	stop:  no more accepts -> DISCONNECT to all -> connections gone -> sessions gone -> threads
  */
 #include "server/broker.h"
@@ -20,6 +21,7 @@
 #include "net/trusted_addresses.h"
 #include "net/web.h"
 #include "server/broker_tls.h"
+#include "server/persistence.h"
 #include "server/privileges.h"
 #include "server/service_manager.h"
 #include "server/sys_topics.h"
@@ -154,8 +156,6 @@ static void log_start(const struct broker *broker, const struct config *config,
 		  "%u worker threads; %llu file descriptors, enough for about %llu clients",
 		  config->worker_threads, (unsigned long long)descriptors,
 		  (unsigned long long)(descriptors > own ? descriptors - own : 0));
-	log_event(LOG_TYPE_INFORMATION, NULL,
-		  "Sessions and retained messages are kept in memory and end with the broker");
 }
 
 static enum err prepare_process(struct config *config, struct err_detail *detail)
@@ -207,7 +207,7 @@ static struct broker *running; /* frozen while there are workers */
 /* Frozen too: a reload may replace the configuration before the first worker has looked at it. */
 static unsigned sys_interval_at_start_s;
 
-static void worker_on_start(struct worker *me)
+static void worker_serve(struct worker *me)
 {
 	if (me->id == 0)
 		sys_topics_start(me, sys_interval_at_start_s);
@@ -229,13 +229,19 @@ void broker_configure_net(struct worker *worker, const struct config *config)
 	first_bytes_configure(worker, &settings);
 }
 
+static void worker_on_start(struct worker *me)
+{
+	persistence_worker_start(me, running, worker_serve);
+}
+
 static enum err init_worker(struct broker *broker, struct worker *worker)
 {
-	enum err err = net_worker_init(worker);
+	enum err err = persistence_worker_init(broker, worker);
 
 	if (err == ERR_NONE)
+		err = net_worker_init(worker);
+	if (err == ERR_NONE)
 		broker_configure_net(worker, broker_config(broker));
-
 	if (err == ERR_NONE)
 		err = route_worker_init(broker->route, worker);
 	if (err == ERR_NONE)
@@ -256,6 +262,19 @@ static enum err init_web(struct broker *broker, struct err_detail *detail)
 	return err;
 }
 
+static void discard_worker(struct worker *me, void *context)
+{
+	(void)context;
+	sessions_discard_all(me);
+	route_worker_stop(me);
+}
+
+static void end_workers(struct broker *broker)
+{
+	runtime_on_every_worker(broker->runtime, discard_worker, NULL, NULL);
+	runtime_stop(broker->runtime);
+}
+
 enum err broker_start(struct broker *broker, struct err_detail *detail)
 {
 	const struct config *config = broker_config(broker);
@@ -266,6 +285,9 @@ enum err broker_start(struct broker *broker, struct err_detail *detail)
 	};
 	enum err err = runtime_create(&settings, &broker->runtime, detail);
 
+	if (err != ERR_NONE)
+		return err;
+	err = persistence_open(broker, detail);
 	if (err != ERR_NONE)
 		return err;
 	err = route_create(&broker->settings->route, &broker->route);
@@ -282,10 +304,18 @@ enum err broker_start(struct broker *broker, struct err_detail *detail)
 	err = init_web(broker, detail);
 	if (err != ERR_NONE)
 		return err;
+	if (broker->store)
+		retained_restore_begin(route_retained(runtime_worker(broker->runtime, 0)),
+				       store_retained_version(broker->store));
 	running = broker;
 	broker->started_ms = clock_now_ms();
 	sys_interval_at_start_s = config->sys_interval_s;
 	err = runtime_start(broker->runtime, worker_on_start, detail);
+	if (err == ERR_NONE) {
+		err = persistence_wait(broker, detail);
+		if (err != ERR_NONE)
+			end_workers(broker);
+	}
 	broker_web_set_ready(err == ERR_NONE);
 	return err;
 }
@@ -321,17 +351,9 @@ static void stop_looked(void *context)
 	uv_async_send(&broker->wake);
 }
 
-static void discard_worker(struct worker *me, void *context)
-{
-	(void)context;
-	sessions_discard_all(me);
-	route_worker_stop(me);
-}
-
 static void finish_stop(struct broker *broker)
 {
-	runtime_on_every_worker(broker->runtime, discard_worker, NULL, NULL);
-	runtime_stop(broker->runtime);
+	end_workers(broker);
 	uv_stop(&broker->loop);
 }
 
@@ -449,6 +471,7 @@ void broker_close(struct broker *broker)
 	control_destroy(&broker->control); /* when it was never started */
 	if (broker->has_pid_file)
 		unlink(broker_config(broker)->pid_file);
+	persistence_close(broker);
 	if (broker->world)
 		sessions_destroy(&broker->world);
 	for (unsigned i = 0; i < workers; i++) {
@@ -459,6 +482,7 @@ void broker_close(struct broker *broker)
 		route_worker_fini(worker);
 		broker_web_fini_worker(broker, worker);
 		net_worker_fini(worker);
+		persistence_worker_fini(worker);
 	}
 	broker_web_close(broker);
 	if (broker->route)

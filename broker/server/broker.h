@@ -46,7 +46,17 @@ struct broker {
 	unsigned reloads_done;
 	unsigned reloads_logged;
 	unsigned reloads_begun; /* that passed the check */
+
+	/* persistence.c */
+	struct store *store;	  /* NULL: all is in memory */
+	uv_sem_t recovered;	  /* all workers serve, or the store could not be read */
+	unsigned parts_recovered; /* atomic */
+	enum err recovery_failed; /* atomic */
+	struct err_detail recovery_detail;
 };
+
+/* Any thread: does the broker serve, with all that was stored? For health checks. */
+bool broker_is_ready(void);
 
 static inline const struct config *broker_config(const struct broker *broker)
 {

@@ -19,6 +19,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "store/store.h"
 
 #define CONFIG_COMMAND_LINE_PORTS 10
 
@@ -194,6 +195,13 @@ struct config {
 	uint64_t max_retained_bytes;	     /* 0: no limit */
 
 	uint64_t memory_limit; /* 0: no limit */
+
+	/* Persistence. */
+	bool persistence;
+	const char *persistence_location; /* NULL: the folder that the broker was started in */
+	enum store_durability durability;
+	uint64_t persistence_max_size;
+	uint32_t queue_memory_messages;
 
 	/* Log. */
 	unsigned log_types; /* enum log_type, or-ed */

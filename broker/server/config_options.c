@@ -44,6 +44,13 @@ const struct config_choice config_proxy_protocols[] = {
 	{NULL, 0},
 };
 
+const struct config_choice config_durabilities[] = {
+	{"disk", STORE_DISK},
+	{"process", STORE_PROCESS},
+	{"none", STORE_NONE},
+	{NULL, 0},
+};
+
 const struct config_feature config_feature_engines = {
 	"OpenSSL engines",
 	"take the line out, and keep the key in the file that 'keyfile' names",
@@ -107,7 +114,6 @@ const struct config_feature config_feature_bridges = {
 #define LATER(name, what) {ROW(name, LATER, GLOBAL, RELOAD, NULL), .feature = &(what)},
 #define LATER_PREFIX(name, what)                                                                   \
 	{ROW(name, LATER_PREFIX, GLOBAL, RELOAD, NULL), .feature = &(what)},
-#define IN_MEMORY(name, what) {ROW(name, IN_MEMORY, GLOBAL, RELOAD, NULL), .syntax = (what)},
 #define NO_MEANING(name, help) {ROW(name, NO_MEANING, GLOBAL, RELOAD, help)},
 #define ALIAS(name, target) {ROW(name, ALIAS, GLOBAL, RELOAD, NULL), .syntax = (target)},
 

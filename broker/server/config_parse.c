@@ -326,27 +326,6 @@ static void set_text(struct config_parser *parser, const struct config_option *o
 				       config_parser_copy(parser, value));
 }
 
-/* Only the value true of a flag asks for something that is not there. */
-static void warn_in_memory(struct config_parser *parser, const struct config_option *option,
-			   char *value)
-{
-	size_t index = config_option_index(option);
-	bool is_flag = strcmp(option->syntax, "FLAG") == 0;
-	int64_t flag = 1;
-
-	if (*value == '\0' || (is_flag && !parse_flag(value, &flag))) {
-		config_parser_error(parser, "'%s' needs a value: %s", option->name,
-				    is_flag ? "true or false" : option->syntax);
-		return;
-	}
-	if (flag && !parser->set[index].file)
-		config_parser_note(parser,
-				   "'%s' has no effect: sessions and messages are kept in memory "
-				   "only and are gone after a restart",
-				   option->name);
-	parser->set[index] = (struct config_place){parser->file, parser->line, ++parser->order};
-}
-
 static void handle_option(struct config_parser *parser, const struct config_option *option,
 			  const char *name, char *value)
 {
@@ -359,9 +338,9 @@ static void handle_option(struct config_parser *parser, const struct config_opti
 				    config_quote(name).text, option->feature->name,
 				    option->feature->mend);
 		break;
-	case CONFIG_OPTION_IN_MEMORY: warn_in_memory(parser, option, value); break;
 	case CONFIG_OPTION_NO_MEANING:
-		config_parser_note(parser, "'%s' has no effect: it can be taken out", option->name);
+		config_parser_note(parser, "'%s' has no effect, it can be taken out: %s",
+				   option->name, option->help);
 		break;
 	default: set_number(parser, option, value);
 	}

@@ -139,7 +139,7 @@ enum err config_check_topic_prefix(const char *value, struct err_detail *why) ER
 
 extern const struct config_choice config_domains[], config_queue_drops[],
 	config_shared_strategies[], config_log_formats[], config_log_types[],
-	config_proxy_protocols[];
+	config_proxy_protocols[], config_durabilities[];
 extern const struct config_feature config_feature_engines, config_feature_plugins,
 	config_feature_bridges;
 

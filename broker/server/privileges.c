@@ -67,6 +67,17 @@ static enum err make_folder_of(const char *file, const struct passwd *user,
 	return err;
 }
 
+static enum err make_store_folder(const char *folder, const struct passwd *user,
+				  struct err_detail *detail)
+{
+	char path[4096];
+	int len = snprintf(path, sizeof path, "%s/store", folder);
+
+	if (len < 0 || (size_t)len >= sizeof path)
+		return err_set(detail, ERR_INVALID, "The persistence_location is too long.");
+	return make_folder_of(path, user, detail);
+}
+
 enum err privileges_make_folders(const struct config *config, struct err_detail *detail)
 {
 	const struct passwd *user = geteuid() == 0 ? find_user(config) : NULL;
@@ -78,6 +89,8 @@ enum err privileges_make_folders(const struct config *config, struct err_detail 
 		err = make_folder_of(config->pid_file, user, detail);
 	if (err == ERR_NONE && config->control_socket)
 		err = make_folder_of(config->control_socket, user, detail);
+	if (err == ERR_NONE && config->persistence && config->persistence_location)
+		err = make_store_folder(config->persistence_location, user, detail);
 	return err;
 }
 

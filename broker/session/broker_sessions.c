@@ -6,6 +6,7 @@
 #include "base/bug.h"
 #include "base/log.h"
 #include "session/client.h"
+#include "session/keep.h"
 
 #define LOOK_THROUGH_SLICE 500u
 
@@ -36,6 +37,7 @@ void sessions_destroy(struct session_world **world)
 
 		if (!mine)
 			continue;
+		room_fini(mine);
 		acl_view_destroy(&mine->source_view);
 		session_settings_unref(&mine->settings);
 		free(mine->scratch);
@@ -59,6 +61,7 @@ enum err sessions_worker_init(struct session_world *world, struct worker *worker
 	session_settings_ref(settings);
 	worker->slot[WORKER_SLOT_SESSION] = mine;
 	worker_add_reap_hook(worker, client_post_moving);
+	room_init(mine);
 	return ERR_NONE;
 }
 
@@ -143,6 +146,7 @@ void sessions_stop(struct worker *me)
 	uint32_t cursor = 0;
 
 	session_worker_of(me)->is_stopping = true;
+	shared_worker_stop(me);
 	while ((endpoint = route_next_endpoint(me, &cursor)) != NULL) {
 		if (endpoint->ops == &client_endpoint_ops)
 			client_close(TIMER_OWNER(endpoint, struct client, endpoint),
@@ -165,6 +169,7 @@ void sessions_discard_all(struct worker *me)
 
 		if (endpoint->ops != &session_endpoint_ops)
 			continue;
+		keep_forget(me, session);
 		will_free(me, &session->will);
 		session_end(me, &session);
 	}

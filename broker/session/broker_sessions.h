@@ -24,6 +24,9 @@ void sessions_destroy(struct session_world **world);
 void sessions_configure(struct worker *me, struct session_settings *settings,
 			void (*done)(struct worker *me, void *context), void *context);
 
+/* On a worker: the store has got or lost room, or has committed something. */
+void sessions_store_changed(struct worker *me);
+
 /*
  * On a worker: refuses what is new, says goodbye to all clients (0x8B to those of version 5).
  * sessions_are_gone() is true once their connections are closed.

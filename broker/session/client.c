@@ -95,6 +95,7 @@ static enum counter park_counter(enum park reason)
 	case PARK_HOOK: return COUNTER_PARKED_HOOK;
 	case PARK_FANOUT: return COUNTER_PARKED_FANOUT;
 	case PARK_MOVING: return COUNTER_PARKED_HANDOVER;
+	case PARK_STORE: return COUNTER_PARKED_STORE;
 	case PARK_CREDIT:
 	case PARK_ACKS: break;
 	}
@@ -206,7 +207,7 @@ void client_close(struct client *client, enum close_cause cause, uint8_t reason_
 	}
 	/* At once: before this turn ends another connection may take the session over. */
 	if (client->session && !info->publishes_will)
-		will_free(client->conn.worker, &client->session->will);
+		will_withdraw(client->conn.worker, client->session);
 	log_client_closed(client, info, detail);
 	if (was_online)
 		counter_sub(client->conn.worker->counters, COUNTER_CLIENTS_CONNECTED, 1);

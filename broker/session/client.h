@@ -48,6 +48,14 @@ enum park {
 	PARK_FANOUT = 1 << 2, /* its last publication is being spread in slices */
 	PARK_ACKS = 1 << 3,   /* very many of its publications wait for receipts */
 	PARK_MOVING = 1 << 4, /* it is to be handed to another worker */
+	PARK_STORE = 1 << 5,  /* what it asks for has to be stored first, or cannot be now */
+};
+
+/* What was found out about a publication that comes again, while the store takes nothing. */
+enum room {
+	ROOM_UNKNOWN,
+	ROOM_NOT_NEEDED, /* nobody has to keep it */
+	ROOM_NEEDED,
 };
 
 struct pending_connect;
@@ -87,6 +95,7 @@ struct client {
 	uint8_t close_cause;	      /* enum close_cause */
 	uint8_t flags;		      /* enum client_flag */
 	uint8_t parked;		      /* enum park, or-ed */
+	uint8_t room;		      /* enum room, of the packet at the head */
 };
 
 static inline struct client *client_of_connection(struct connection *conn)
@@ -167,6 +176,8 @@ void client_answers_clear(struct client *client);
  * for receipts gets the token that ack_queue_next_token() gave before. false: the client is closing.
  */
 bool client_answer(struct client *client, const struct pending_ack *ack);
+/* How many receipts more (0 or 1) the answer with this token waits for, for this post to the store. */
+unsigned client_wait_for_commit(struct client *client, uint64_t store_number, uint64_t token);
 /* One of the receipts that the answer with this token waits for. */
 void client_receipt(struct client *client, uint64_t token);
 
@@ -174,6 +185,10 @@ void client_receipt(struct client *client, uint64_t token);
 bool client_on_publish(struct client *client, const struct packet_frame *frame);
 void client_on_pubrel(struct client *client, const struct packet_frame *frame);
 extern const struct endpoint_ops client_endpoint_ops;
+
+/* room.c: a publication that would have to be kept, while the store takes nothing. */
+bool client_no_room(struct client *client, const struct publish_packet *packet);
+void client_on_keepers(struct worker *me, struct endpoint *endpoint, bool somebody_keeps);
 
 /* subscribe.c */
 bool client_on_subscribe(struct client *client, const struct packet_frame *frame);

@@ -16,6 +16,7 @@
 #include "mqtt/topic.h"
 #include "mqtt/utf8.h"
 #include "net/tls_context.h"
+#include "store/commit_wait.h"
 
 /* Says no: CONNACK where the client's version has a code for it, and the end. */
 void client_refuse(struct client *client, uint8_t reason_code, const char *why)
@@ -626,8 +627,33 @@ static void client_go_online(struct client *client, bool session_present)
 	client_watch_keep_alive(client);
 	client_unpark(client, PARK_HOOK);
 	client_unpark(client, PARK_MOVING);
+	client_unpark(client, PARK_STORE);
 	session_members_online(me, client->session, true);
 	session_pump(me, client->session);
+}
+
+/* What CONNACK says is stored: handle is the client's, token whether a session was resumed. */
+static void on_session_stored(struct worker *me, uint64_t handle, uint64_t token)
+{
+	struct client *client = deciding_client(me, handle);
+
+	if (client)
+		client_go_online(client, token != 0);
+}
+
+/* CONNACK of a session that is made, resumed or discarded in the store waits until that is true. */
+static void client_go_online_after(struct client *client, bool session_present,
+				   uint64_t store_number)
+{
+	struct worker *me = client->conn.worker;
+
+	if (!commit_is_pending(me, me->id, store_number)) {
+		client_go_online(client, session_present);
+		return;
+	}
+	client_park(client, PARK_STORE);
+	commit_wait_add(me, me->id, store_number, on_session_stored, client->endpoint.handle,
+			session_present);
 }
 
 void client_admitted(struct client *client)
@@ -635,6 +661,7 @@ void client_admitted(struct client *client)
 	struct worker *me = client->conn.worker;
 	struct session_worker *mine = session_worker_of(me);
 	struct registration *registration;
+	uint64_t mark = commit_mark(me);
 	bool session_present;
 	uint16_t owner;
 	enum err err;
@@ -658,5 +685,5 @@ void client_admitted(struct client *client)
 		client_refuse(client, RC_SERVER_UNAVAILABLE, "no memory");
 		return;
 	}
-	client_go_online(client, session_present);
+	client_go_online_after(client, session_present, commit_number_since(me, mark));
 }

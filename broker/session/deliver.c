@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "session/keep.h"
 #include "session/sending.h"
 
 uint32_t session_window_limit(struct worker *me, const struct session *session)
@@ -33,11 +34,11 @@ bool window_has_room(struct worker *me, const struct session *session)
 
 	if (!window)
 		return true;
-	if (window->unsent || window->count >= 65535)
+	if (window->unsent > window->held || window->count >= 65535)
 		return false;
 	if (settings->max_inflight_bytes && window->bytes >= settings->max_inflight_bytes)
 		return false;
-	return window->on_wire < session_window_limit(me, session);
+	return window->on_wire + window->held_publish < session_window_limit(me, session);
 }
 
 bool session_is_ready(struct worker *me, const struct session *session, uint8_t qos)
@@ -59,7 +60,7 @@ void outgoing_ticket_finish(struct worker *me, struct outgoing *out, enum shared
 		shared_ticket_finish(me, ticket, outcome);
 }
 
-static void count_queued(struct worker *me, const struct outgoing *out)
+void session_count_queued(struct worker *me, const struct outgoing *out)
 {
 	counter_add(me->counters, COUNTER_MESSAGES_QUEUED, 1);
 	counter_add(me->counters, COUNTER_MESSAGES_QUEUED_BYTES, outgoing_bytes(out->message));
@@ -87,9 +88,11 @@ struct outgoing session_dequeue_at(struct worker *me, struct session *session, u
 	return out;
 }
 
-void outgoing_drop(struct worker *me, struct outgoing *out, enum counter cause)
+void outgoing_drop(struct worker *me, struct session *session, struct outgoing *out,
+		   enum counter cause)
 {
 	counter_add(me->counters, cause, 1);
+	keep_done(me, session, out);
 	outgoing_ticket_finish(me, out, SHARED_DROPPED);
 	outgoing_fini(me, out);
 }
@@ -101,8 +104,10 @@ static bool queue_is_full(struct worker *me, const struct session *session, size
 
 	if (!queue)
 		return false;
-	return (settings->max_queued_messages && queue->count >= settings->max_queued_messages) ||
-	       (settings->max_queued_bytes && queue->bytes + bytes > settings->max_queued_bytes);
+	return (settings->max_queued_messages &&
+		queue->count + queue->spilled >= settings->max_queued_messages) ||
+	       (settings->max_queued_bytes &&
+		queue->bytes + queue->spilled_bytes + bytes > settings->max_queued_bytes);
 }
 
 static bool queue_make_room(struct worker *me, struct session *session, size_t bytes,
@@ -117,7 +122,7 @@ static bool queue_make_room(struct worker *me, struct session *session, size_t b
 	while (queue_is_full(me, session, bytes) && session->queue->count) {
 		struct outgoing oldest = session_dequeue(me, session);
 
-		outgoing_drop(me, &oldest, cause);
+		outgoing_drop(me, session, &oldest, cause);
 	}
 	return !queue_is_full(me, session, bytes);
 }
@@ -145,6 +150,13 @@ static void enqueue(struct worker *me, struct session *session, const struct del
 		refuse_delivery(me, session, delivery, cause);
 		return;
 	}
+	if (delivery->qos && !delivery->ticket && !(delivery->message->flags & MESSAGE_OF_BROKER) &&
+	    session_queue_is_in_store(me, session)) {
+		keep_queue(me, session, delivery, &out);
+		session_spill(me, session, out.number, (uint32_t)bytes);
+		trace_message(session, "queued", message_topic(delivery->message), delivery->qos);
+		return;
+	}
 	if (!session->queue)
 		session->queue = calloc(1, sizeof *session->queue);
 	if (!session->queue || outgoing_init(me, &out, delivery) != ERR_NONE) {
@@ -152,10 +164,11 @@ static void enqueue(struct worker *me, struct session *session, const struct del
 		return;
 	}
 	if (queue_push_take(session->queue, &out) != ERR_NONE) {
-		outgoing_drop(me, &out, COUNTER_DROPPED_MEMORY);
+		outgoing_drop(me, session, &out, COUNTER_DROPPED_MEMORY);
 		return;
 	}
-	count_queued(me, &out);
+	keep_delivery(me, session, delivery, queue_last(session->queue));
+	session_count_queued(me, &out);
 	trace_message(session, "queued", message_topic(out.message), out.qos);
 }
 
@@ -167,12 +180,17 @@ void session_finish_slot(struct worker *me, struct session *session, struct wind
 	struct outgoing out = window_remove(session->window, slot);
 
 	counter_sub(me->counters, COUNTER_MESSAGES_INFLIGHT, 1);
+	if (outcome == SHARED_BACK)
+		keep_give_back(me, session, &out);
+	else
+		keep_done(me, session, &out);
 	outgoing_ticket_finish(me, &out, outcome);
 	outgoing_fini(me, &out);
 }
 
 static void slot_is_sent(struct window *window, struct window_slot *slot)
 {
+	window_unhold(window, slot);
 	if (slot->state == WINDOW_UNSENT)
 		window->unsent--;
 	slot->state = WINDOW_SENT;
@@ -204,10 +222,17 @@ bool session_send_new_take(struct worker *me, struct session *session, struct ou
 	struct window_slot *slot = window_add_take(&session->window, out, 65535);
 
 	if (!slot) {
-		outgoing_drop(me, out, COUNTER_DROPPED_MEMORY);
+		outgoing_drop(me, session, out, COUNTER_DROPPED_MEMORY);
 		return true;
 	}
 	counter_add(me->counters, COUNTER_MESSAGES_INFLIGHT, 1);
+	keep_sending(me, session, slot);
+	/* What waits for the store lets nothing pass: QoS 1 and 2 keep their order. */
+	if (slot->waits_for || session->window->held_publish) {
+		slot->out.flags |= OUTGOING_NEVER_SENT;
+		window_hold(session->window, slot, WINDOW_UNSENT, WINDOW_HOLDS_PUBLISH);
+		return true;
+	}
 	if (session_send_slot(me, session, slot, false))
 		return true;
 	/* Not sent: on the next connection, as what it is, without DUP. */
@@ -230,6 +255,7 @@ static void deliver_qos12(struct worker *me, struct session *session,
 		refuse_delivery(me, session, delivery, COUNTER_DROPPED_MEMORY);
 		return;
 	}
+	keep_delivery(me, session, delivery, &out);
 	(void)session_send_new_take(me, session, &out);
 }
 

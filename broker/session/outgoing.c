@@ -95,6 +95,11 @@ struct outgoing *queue_head(struct queue *queue)
 	return queue && queue->count ? queue_at(queue, 0) : NULL;
 }
 
+struct outgoing *queue_last(struct queue *queue)
+{
+	return queue_at(queue, queue->count - 1);
+}
+
 static void queue_uncount(struct queue *queue, const struct outgoing *out)
 {
 	queue->count--;
@@ -180,6 +185,8 @@ static struct window *window_grow(struct window *old)
 	fresh->last_packet_id = old->last_packet_id;
 	fresh->on_wire = old->on_wire;
 	fresh->unsent = old->unsent;
+	fresh->held = old->held;
+	fresh->held_publish = old->held_publish;
 	fresh->bytes = old->bytes;
 	for (struct window_slot *slot = window_first(old); slot; slot = window_next(old, slot)) {
 		uint32_t index = slot->packet_id & (fresh->cap - 1);
@@ -224,9 +231,66 @@ struct window_slot *window_add_take(struct window **window_ref, const struct out
 	slot->packet_id = id;
 	slot->state = WINDOW_SENT;
 	slot->is_on_wire = false;
+	slot->waits_for = 0;
+	slot->hold = WINDOW_HOLDS_NOTHING;
 	window_append(window, (uint32_t)(slot - window->slots));
 	window->bytes += outgoing_bytes(out->message);
 	return slot;
+}
+
+static bool is_unsent(uint8_t state)
+{
+	return state == WINDOW_UNSENT || state == WINDOW_RELEASE_UNSENT;
+}
+
+/* With all 65,536 slots each identifier has its own. */
+struct window_slot *window_restore_take(struct window **window_ref, const struct outgoing *out,
+					uint16_t packet_id, enum window_state state)
+{
+	struct window *window = *window_ref;
+	struct window_slot *slot;
+
+	while (!window || (window->count >= window->cap / 2 && window->cap <= PACKET_IDS) ||
+	       window->slots[packet_id & (window->cap - 1)].state != WINDOW_FREE) {
+		if (window && window->cap > PACKET_IDS)
+			return NULL; /* it is taken */
+		window = window_grow(window);
+		if (!window)
+			return NULL;
+		*window_ref = window;
+	}
+	slot = &window->slots[packet_id & (window->cap - 1)];
+	*slot = (struct window_slot){.out = *out, .packet_id = packet_id, .state = (uint8_t)state};
+	window_append(window, (uint32_t)(slot - window->slots));
+	if (out->message)
+		window->bytes += outgoing_bytes(out->message);
+	if (is_unsent(slot->state))
+		window->unsent++;
+	window->last_packet_id = packet_id;
+	return slot;
+}
+
+void window_unhold(struct window *window, struct window_slot *slot)
+{
+	if (slot->hold == WINDOW_HOLDS_NOTHING)
+		return;
+	window->held--;
+	if (slot->hold == WINDOW_HOLDS_PUBLISH)
+		window->held_publish--;
+	slot->hold = WINDOW_HOLDS_NOTHING;
+}
+
+void window_hold(struct window *window, struct window_slot *slot, enum window_state state,
+		 enum window_hold hold)
+{
+	window_unhold(window, slot);
+	if (!is_unsent(slot->state))
+		window->unsent++;
+	slot->state = (uint8_t)state;
+	slot->hold = (uint8_t)hold;
+	window->held++;
+	if (hold == WINDOW_HOLDS_PUBLISH)
+		window->held_publish++;
 }
 
 struct window_slot *window_find(struct window *window, uint16_t packet_id)
@@ -256,7 +320,8 @@ struct outgoing window_remove(struct window *window, struct window_slot *slot)
 		window->bytes -= outgoing_bytes(out.message);
 	if (slot->is_on_wire)
 		window->on_wire--;
-	if (slot->state == WINDOW_UNSENT || slot->state == WINDOW_RELEASE_UNSENT)
+	window_unhold(window, slot);
+	if (is_unsent(slot->state))
 		window->unsent--;
 	slot->state = WINDOW_FREE;
 	return out;

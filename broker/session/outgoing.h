@@ -25,6 +25,7 @@ struct outgoing {
 		uint32_t id;   /* id_count == 1 */
 		uint32_t *ids; /* id_count > 1: owned */
 	};
+	uint64_t number; /* of its record in the store; 0: nobody keeps it */
 	uint16_t id_count;
 	uint8_t qos;
 	uint8_t flags; /* enum outgoing_flag */
@@ -48,11 +49,17 @@ struct queue {
 	uint32_t head, count, cap;
 	uint32_t qos0_count;
 	uint64_t bytes;
+	/* Behind these: what is in the store alone (spill.c). */
+	uint32_t spilled, spilled_at_fetch;
+	uint64_t spilled_bytes;
+	uint64_t spill_after; /* the store's numbers above this one */
+	bool is_fetching;
 };
 
 /* Takes what out holds. */
 enum err queue_push_take(struct queue *queue, const struct outgoing *out) ERR_CHECKED;
 struct outgoing *queue_head(struct queue *queue); /* NULL: empty */
+struct outgoing *queue_last(struct queue *queue); /* must not be empty */
 /* Removes the head; what it holds belongs to the caller. */
 struct outgoing queue_pop(struct queue *queue);
 /* Removes and gives the item at index (0: head): for tickets that go back. O(count). */
@@ -70,12 +77,21 @@ enum window_state {
 
 #define WINDOW_NONE 0xffffffffu
 
+/* Why a slot in one of the UNSENT states is not sent: it only waits for the store. */
+enum window_hold {
+	WINDOW_HOLDS_NOTHING,
+	WINDOW_HOLDS_PUBLISH, /* its own, or one before it, waits for its Packet Identifier's commit */
+	WINDOW_HOLDS_PUBREL,
+};
+
 struct window_slot {
 	struct outgoing out;
+	uint64_t waits_for;  /* the post to the store that has to be committed first; 0: none */
 	uint32_t next, prev; /* order of sending */
 	uint16_t packet_id;
 	uint8_t state;	 /* enum window_state */
 	bool is_on_wire; /* counted in on_wire */
+	uint8_t hold;	 /* enum window_hold */
 };
 
 /*
@@ -85,9 +101,11 @@ struct window_slot {
 struct window {
 	uint32_t cap; /* a power of two */
 	uint32_t count;
-	uint32_t on_wire;     /* what the receiver's Receive Maximum counts on this connection */
-	uint32_t unsent;      /* slots in one of the UNSENT states */
-	uint32_t first, last; /* by order of sending; WINDOW_NONE */
+	uint32_t on_wire;      /* what the receiver's Receive Maximum counts on this connection */
+	uint32_t unsent;       /* slots in one of the UNSENT states */
+	uint32_t held;	       /* of those: that only wait for the store */
+	uint32_t held_publish; /* of those: PUBLISH, so that others may not pass */
+	uint32_t first, last;  /* by order of sending; WINDOW_NONE */
 	uint64_t bytes;
 	uint16_t last_packet_id;
 	struct window_slot slots[];
@@ -97,6 +115,15 @@ struct window {
  * memory. *window may be NULL or move. limit: how many there may be at most. */
 struct window_slot *window_add_take(struct window **window, const struct outgoing *out,
 				    uint32_t limit);
+/* The same with a Packet Identifier that was given before a restart, in this state. NULL also when
+ * the identifier is taken. */
+struct window_slot *window_restore_take(struct window **window, const struct outgoing *out,
+					uint16_t packet_id, enum window_state state);
+/* Sets one of the UNSENT states: it is sent when the store has come as far as slot->waits_for. */
+void window_hold(struct window *window, struct window_slot *slot, enum window_state state,
+		 enum window_hold hold);
+/* It is sent, or waits for more than the store. */
+void window_unhold(struct window *window, struct window_slot *slot);
 struct window_slot *window_find(struct window *window, uint16_t packet_id); /* NULL: unknown */
 /* Takes the slot out; what it holds belongs to the caller. */
 struct outgoing window_remove(struct window *window, struct window_slot *slot);

@@ -9,6 +9,7 @@
  * unread and is handled again from the start.
  */
 #include "session/client.h"
+#include "session/keep.h"
 
 #include <stdlib.h>
 
@@ -95,6 +96,16 @@ bool client_answer(struct client *client, const struct pending_ack *ack)
 	return false;
 }
 
+unsigned client_wait_for_commit(struct client *client, uint64_t store_number, uint64_t token)
+{
+	struct worker *me = client->conn.worker;
+
+	if (!commit_is_pending(me, me->id, store_number))
+		return 0;
+	route_receipt(me, me->id, store_number, client->endpoint.handle, token);
+	return 1;
+}
+
 static struct client *client_of_endpoint(struct endpoint *endpoint)
 {
 	return TIMER_OWNER(endpoint, struct client, endpoint);
@@ -125,6 +136,7 @@ static void on_spread(struct worker *me, struct endpoint *endpoint)
 const struct endpoint_ops client_endpoint_ops = {
 	.kind = "connection",
 	.on_receipt = on_receipt,
+	.on_keepers = client_on_keepers,
 	.on_spread = on_spread,
 };
 
@@ -283,23 +295,40 @@ static bool answer_publication(struct client *client, const struct publish_packe
 	return client_answer(client, &ack);
 }
 
+/* QoS 2: the Packet Identifier is remembered, and by the store if it remembers the session. Taken
+ * back with ERR_NOMEM, which closes the connection. */
+static enum err remember_packet_id(struct client *client, uint16_t packet_id, bool is_posted)
+{
+	struct session *session = client->session;
+
+	if (packet_id_set_add(&session->received, packet_id) != ERR_NONE) {
+		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+		return ERR_NOMEM;
+	}
+	if (is_posted && session->kept)
+		store_received_add(client->conn.worker, session->kept->id, packet_id);
+	return ERR_NONE;
+}
+
 /* Not routed: says so where the version can, else it counts as taken [MQTT-3.3.5-2]. */
 static bool refuse_publication(struct client *client, const struct publish_packet *packet,
 			       uint8_t reason_code, enum counter counter)
 {
-	counter_add(client->conn.worker->counters, counter, 1);
+	struct worker *me = client->conn.worker;
+	uint64_t mark = commit_mark(me);
+
+	counter_add(me->counters, counter, 1);
 	trace_message(client->session, "refused a publication to", packet->topic, packet->qos);
 	if (packet->qos == 0)
 		return true;
 	client->received++;
 	if (client->version == MQTT_V5)
 		return answer_publication(client, packet, reason_code, 0);
-	if (packet->qos == 2 &&
-	    packet_id_set_add(&client->session->received, packet->packet_id) != ERR_NONE) {
-		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+	if (packet->qos == 2 && remember_packet_id(client, packet->packet_id, true) != ERR_NONE)
 		return true;
-	}
-	return answer_publication(client, packet, RC_SUCCESS, 0);
+	return answer_publication(client, packet, RC_SUCCESS,
+				  client_wait_for_commit(client, commit_number_since(me, mark),
+							 ack_queue_next_token(&client->acks)));
 }
 
 static void log_denied(const struct client *client, struct slice topic)
@@ -315,11 +344,37 @@ static void log_denied(const struct client *client, struct slice topic)
 		  (const char *)topic.data);
 }
 
+/*
+ * How many receipts the PUBREC of a kept session waits for. What others have to take over is counted
+ * by the session (publishing.c); all else is in one commit with the Packet Identifier.
+ */
+static bool keep_received(struct client *client, const struct publish_packet *packet,
+			  const struct publication *publication, unsigned *out_waiting)
+{
+	struct worker *me = client->conn.worker;
+	struct session *session = client->session;
+	uint64_t token = ack_queue_next_token(&client->acks);
+
+	if (remember_packet_id(client, packet->packet_id, !publication->is_split) != ERR_NONE)
+		return false;
+	if (!publication->is_split) {
+		*out_waiting = client_wait_for_commit(client, commit_mark(me), token);
+		return true;
+	}
+	*out_waiting = 1;
+	if (publishing_begin(me, session, packet->packet_id, publication->waiting,
+			     client->endpoint.handle, token))
+		return true;
+	client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+	return false;
+}
+
 /* Routed: keeps the Packet Identifier of QoS 2, and answers. */
 static bool finish_routed(struct client *client, const struct publish_packet *packet,
 			  const struct publication *publication)
 {
 	uint8_t code = publication->is_matched ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS;
+	unsigned waiting = publication->waiting;
 
 	trace_message(client->session,
 		      publication->is_matched ? "routed a publication to"
@@ -330,13 +385,18 @@ static bool finish_routed(struct client *client, const struct publish_packet *pa
 	if (packet->qos == 0)
 		return true;
 	client->received++;
-	if (packet->qos == 2 &&
-	    packet_id_set_add(&client->session->received, packet->packet_id) != ERR_NONE) {
-		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
-		return true;
+	if (packet->qos == 2 && client->session->kept) {
+		if (!keep_received(client, packet, publication, &waiting))
+			return true;
+	} else {
+		if (packet->qos == 2 &&
+		    remember_packet_id(client, packet->packet_id, false) != ERR_NONE)
+			return true;
+		waiting += client_wait_for_commit(client, publication->store_number,
+						  publication->token);
 	}
 	return answer_publication(client, packet, client->version == MQTT_V5 ? code : RC_SUCCESS,
-				  publication->waiting);
+				  waiting);
 }
 
 /* false: parked. */
@@ -348,19 +408,39 @@ static bool route_incoming(struct client *client, const struct incoming *incomin
 		.publisher = client->endpoint.handle,
 		.token = ack_queue_next_token(&client->acks),
 		.wants_receipt = packet->qos > 0,
+		.is_admitted = client->room == ROOM_NOT_NEEDED,
 	};
 	enum route_status status;
 
+	if (packet->qos == 2 && client->session->kept) {
+		publication.publisher = client->session->endpoint.handle;
+		publication.token = publishing_next_token(client->session);
+		publication.origin.id = client->session->kept->id;
+		publication.origin.packet_id = packet->packet_id;
+	}
 	publication.message = incoming_message(client, incoming);
 	if (!publication.message)
 		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED,
 					  COUNTER_DROPPED_MEMORY);
-	status = route_publish(me, &publication);
+	if (client->room == ROOM_NEEDED)
+		status = ROUTE_NO_ROOM;
+	else
+		status = route_publish(me, &publication);
+	if (status == ROUTE_ASK)
+		route_ask_keepers(me, publication.message, client->endpoint.handle);
 	message_drop(me, &publication.message);
+	if (status != ROUTE_ASK && status != ROUTE_NO_CREDIT)
+		client->room = ROOM_UNKNOWN;
 	switch (status) {
 	case ROUTE_DONE: return finish_routed(client, packet, &publication);
 	case ROUTE_REFUSED:
 		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED, COUNTER_DROPPED_QUOTA);
+	case ROUTE_NO_ROOM:
+		if (!client_no_room(client, packet))
+			return false;
+		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED,
+					  COUNTER_DROPPED_STORE_FULL);
+	case ROUTE_ASK: client_park(client, PARK_STORE); return false;
 	case ROUTE_NO_CREDIT: break;
 	}
 	client_park(client, PARK_CREDIT);
@@ -389,6 +469,25 @@ static void count_received(struct client *client, const struct publish_packet *p
 	counter_add(counters, COUNTER_PUBLISH_BYTES_RECEIVED, packet->payload.len);
 }
 
+/* QoS 2 that was seen before. What the first one waits for may not have come yet. */
+static bool answer_repeated(struct client *client, const struct publish_packet *packet)
+{
+	struct session *session = client->session;
+	uint64_t token = ack_queue_next_token(&client->acks);
+
+	switch (publishing_repeat(session, packet->packet_id, client->endpoint.handle, token)) {
+	case PUBLISHING_COMES: return true;
+	case PUBLISHING_WAIT: return answer_publication(client, packet, RC_SUCCESS, 1);
+	case PUBLISHING_UNKNOWN: break;
+	}
+	return answer_publication(client, packet, RC_SUCCESS,
+				  session->kept
+					  ? client_wait_for_commit(client,
+								   commit_mark(client->conn.worker),
+								   token)
+					  : 0);
+}
+
 /* false: parked. */
 static bool handle_incoming(struct client *client, struct incoming *incoming)
 {
@@ -396,7 +495,7 @@ static bool handle_incoming(struct client *client, struct incoming *incoming)
 	uint8_t refused;
 
 	if (packet->qos == 2 && packet_id_set_has(&client->session->received, packet->packet_id))
-		return answer_publication(client, packet, RC_SUCCESS, 0); /* seen before */
+		return answer_repeated(client, packet);
 	refused = check_publication(client, incoming);
 	if (refused)
 		return refuse_publication(client, packet, refused,
@@ -444,6 +543,9 @@ bool client_on_publish(struct client *client, const struct packet_frame *frame)
 void client_on_pubrel(struct client *client, const struct packet_frame *frame)
 {
 	struct decode_error error;
+	struct session *session = client->session;
+	struct worker *me = client->conn.worker;
+	struct pending_ack ack = {.type = PACKET_PUBCOMP};
 	struct ack_packet pubrel;
 	bool was_known;
 
@@ -451,9 +553,19 @@ void client_on_pubrel(struct client *client, const struct packet_frame *frame)
 		client_protocol_error(client, &error);
 		return;
 	}
-	was_known = packet_id_set_remove(&client->session->received, pubrel.packet_id);
+	was_known = packet_id_set_remove(&session->received, pubrel.packet_id);
 	if (was_known && client->received)
 		client->received--;
-	client_send_ack(client, PACKET_PUBCOMP, pubrel.packet_id,
-			was_known ? RC_SUCCESS : RC_PACKET_IDENTIFIER_NOT_FOUND);
+	ack.packet_id = pubrel.packet_id;
+	ack.reason_code = was_known ? RC_SUCCESS : RC_PACKET_IDENTIFIER_NOT_FOUND;
+	if (!session->kept) {
+		client_send_ack(client, PACKET_PUBCOMP, ack.packet_id, ack.reason_code);
+		return;
+	}
+	if (was_known && !publishing_release(session, pubrel.packet_id))
+		store_received_remove(me, session->kept->id, pubrel.packet_id);
+	/* Also one that is not known any more may be known to the store still. */
+	ack.waiting = client_wait_for_commit(client, commit_mark(me),
+					     ack_queue_next_token(&client->acks));
+	(void)client_answer(client, &ack);
 }

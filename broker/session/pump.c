@@ -5,6 +5,7 @@
  *
  *	in flight on an earlier connection, in its order --> the queue --> retained messages
  */
+#include "session/keep.h"
 #include "session/sending.h"
 
 static void send_pubrel(struct worker *me, struct client *client, struct window *window,
@@ -12,6 +13,7 @@ static void send_pubrel(struct worker *me, struct client *client, struct window 
 {
 	(void)me;
 	client_send_ack(client, PACKET_PUBREL, slot->packet_id, RC_SUCCESS);
+	window_unhold(window, slot);
 	/* UNSENT: it answers a PUBLISH of its connection before. */
 	if (slot->state == WINDOW_UNSENT || slot->state == WINDOW_RELEASE_UNSENT)
 		window->unsent--;
@@ -31,6 +33,10 @@ static bool pump_unsent(struct worker *me, struct session *session)
 			continue;
 		if (!client_has_room(session->client))
 			return false;
+		if (keep_is_pending(me, slot)) {
+			keep_wait(me, session, slot);
+			return false;
+		}
 		if (slot->state == WINDOW_RELEASE_UNSENT) {
 			send_pubrel(me, session->client, session->window, slot);
 			continue;
@@ -63,7 +69,7 @@ static bool pump_one(struct worker *me, struct session *session, const struct ou
 		return false;
 	out = session_dequeue(me, session);
 	if (!queued_is_readable(me, session, &out)) {
-		outgoing_drop(me, &out, COUNTER_DROPPED_NOT_AUTHORIZED);
+		outgoing_drop(me, session, &out, COUNTER_DROPPED_NOT_AUTHORIZED);
 		return true;
 	}
 	if (out.qos)
@@ -79,14 +85,18 @@ void session_pump(struct worker *me, struct session *session)
 
 	if (!session_online_client(session) || !client_has_room(session->client))
 		return;
-	if (session->window && session->window->unsent && !pump_unsent(me, session))
+	/* What only waits for the store does not keep others from being given an identifier. */
+	if (session->window && session->window->unsent && !pump_unsent(me, session) &&
+	    session->window && session->window->unsent > session->window->held)
 		return;
 	while (session_online_client(session) && client_has_room(session->client) &&
 	       (head = queue_head(session->queue)) != NULL) {
 		if (!pump_one(me, session, head))
 			break;
 	}
-	if (session->feeds && queue_is_empty(session))
+	if (session->queue && session->queue->spilled)
+		session_unspill(me, session);
+	else if (session->feeds && queue_is_empty(session))
 		feeds_wake(me, session);
 }
 
@@ -134,7 +144,10 @@ void session_on_pubrec(struct worker *me, struct session *session, uint16_t pack
 		session->window->bytes -= outgoing_bytes(slot->out.message);
 		message_drop(me, &slot->out.message);
 	}
-	send_pubrel(me, client, session->window, slot);
+	if (keep_release(me, session, slot))
+		window_hold(session->window, slot, WINDOW_RELEASE_UNSENT, WINDOW_HOLDS_PUBREL);
+	else
+		send_pubrel(me, client, session->window, slot);
 }
 
 void session_on_pubcomp(struct worker *me, struct session *session, uint16_t packet_id)
@@ -159,6 +172,7 @@ void session_window_restart(struct session *session)
 	for (struct window_slot *slot = window_first(window); slot;
 	     slot = window_next(window, slot)) {
 		slot->is_on_wire = false;
+		window_unhold(window, slot);
 		if (slot->state == WINDOW_SENT) {
 			slot->state = WINDOW_UNSENT;
 			window->unsent++;
@@ -204,10 +218,11 @@ void session_drop_outgoing(struct worker *me, struct session *session)
 {
 	struct window_slot *slot;
 
+	session_spill_drop(me, session);
 	while (queue_head(session->queue)) {
 		struct outgoing out = session_dequeue(me, session);
 
-		outgoing_drop(me, &out, COUNTER_DROPPED_SESSION_ENDED);
+		outgoing_drop(me, session, &out, COUNTER_DROPPED_SESSION_ENDED);
 	}
 	while ((slot = window_first(session->window)) != NULL) {
 		/* After PUBREC the receiver has the message: nothing is lost with the slot. */

@@ -18,7 +18,7 @@ static inline struct client *session_online_client(const struct session *session
 
 static inline bool queue_is_empty(const struct session *session)
 {
-	return !session->queue || session->queue->count == 0;
+	return !session->queue || (session->queue->count == 0 && session->queue->spilled == 0);
 }
 
 /* send.c: encoding. */
@@ -40,10 +40,25 @@ void send_qos0(struct worker *me, struct session *session, const struct delivery
 bool window_has_room(struct worker *me, const struct session *session);
 /* Answers the ticket, if there is one. */
 void outgoing_ticket_finish(struct worker *me, struct outgoing *out, enum shared_outcome outcome);
+void session_count_queued(struct worker *me, const struct outgoing *out);
 /* Counted out of the queue; what they hold belongs to the caller. */
 struct outgoing session_dequeue(struct worker *me, struct session *session);
 struct outgoing session_dequeue_at(struct worker *me, struct session *session, uint32_t index);
-void outgoing_drop(struct worker *me, struct outgoing *out, enum counter cause);
+void outgoing_drop(struct worker *me, struct session *session, struct outgoing *out,
+		   enum counter cause);
+/* spill.c: the part of a long queue that is in the store alone. */
+
+/* Is it where the next message goes? */
+bool session_queue_is_in_store(struct worker *me, const struct session *session);
+/* One message more there. */
+void session_spill(struct worker *me, struct session *session, uint64_t number, uint32_t bytes);
+/* Reads on, when there is room in memory; then session_pump() runs again. */
+void session_unspill(struct worker *me, struct session *session);
+/* The session ends. */
+void session_spill_drop(struct worker *me, struct session *session);
+/* Takes what out holds: at the end of the part in memory. false: no memory. */
+bool session_requeue_take(struct worker *me, struct session *session, struct outgoing *out);
+
 void session_finish_slot(struct worker *me, struct session *session, struct window_slot *slot,
 			 enum shared_outcome outcome);
 /* false: the connection ended over it. */

@@ -15,15 +15,34 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "session/connect.h"
+#include "session/keep.h"
 
 static void session_on_timer(struct timer *timer);
+
+static bool session_keeps(const struct endpoint *endpoint)
+{
+	return ((const struct session *)(const void *)endpoint)->kept != NULL;
+}
+
+/* Of a publication whose receipts come to the session (publishing.c). */
+static void on_spread(struct worker *me, struct endpoint *endpoint)
+{
+	struct session *session = (struct session *)(void *)endpoint;
+
+	(void)me;
+	if (session->client)
+		client_unpark(session->client, PARK_FANOUT);
+}
 
 const struct endpoint_ops session_endpoint_ops = {
 	.kind = "session",
 	.deliver = session_deliver,
+	.on_receipt = publishing_on_receipt,
+	.keeps = session_keeps,
+	.on_spread = on_spread,
 };
 
-static struct session *session_make(struct worker *me, struct registration *registration)
+struct session *session_make(struct worker *me, struct registration *registration)
 {
 	struct session *session = calloc(1, sizeof *session);
 
@@ -50,6 +69,7 @@ static void session_free(struct worker *me, struct session *session)
 	route_retire(me, &session->endpoint);
 	rights_fini(&session->rights);
 	packet_id_set_fini(&session->received);
+	keep_free(me, session);
 	queue_free(&session->queue);
 	window_free(&session->window);
 	will_free(me, &session->will);
@@ -73,6 +93,7 @@ static void session_discard(struct worker *me, struct session *session)
 	session_unsubscribe_all(me, session);
 	feeds_cancel(session, NULL);
 	session_return_tickets(me, session);
+	keep_end(me, session); /* what went back to a group is there already */
 	session_drop_outgoing(me, session);
 	session_free(me, session);
 }
@@ -229,6 +250,10 @@ enum err session_open(struct worker *me, struct client *client, struct registrat
 	}
 	session_set_expiry(me, session, expiry_asked(packet));
 	session->version = client->version;
+	if (keep_open(me, session) != ERR_NONE) {
+		session_end(me, &session);
+		return ERR_NOMEM;
+	}
 	session->client = client;
 	session->since_ms = me->now_ms;
 	client->session = session;
@@ -250,6 +275,14 @@ static uint64_t expiry_due(struct worker *me, const struct session *session)
 	return expiry_s ? clock_now_ms() + expiry_s * 1000 : 0;
 }
 
+/* The same moment, as if it had been offline for some time already. */
+static uint64_t earlier(uint64_t due_ms, uint64_t by_ms)
+{
+	uint64_t now_ms = clock_now_ms();
+
+	return due_ms > now_ms + by_ms ? due_ms - by_ms : now_ms;
+}
+
 static void session_arm(struct worker *me, struct session *session)
 {
 	uint64_t due = session->expiry_due_ms;
@@ -258,6 +291,18 @@ static void session_arm(struct worker *me, struct session *session)
 		due = session->will_due_ms;
 	if (due)
 		timer_arm_at(&me->wheel, &session->timer, due);
+}
+
+void session_arm_offline(struct worker *me, struct session *session, uint64_t offline_for_ms)
+{
+	session->expiry_due_ms = expiry_due(me, session);
+	if (session->expiry_due_ms)
+		session->expiry_due_ms = earlier(session->expiry_due_ms, offline_for_ms);
+	if (session->will)
+		session->will_due_ms =
+			earlier(clock_now_ms() + (uint64_t)session->will->delay_s * 1000,
+				offline_for_ms);
+	session_on_timer(&session->timer); /* what is over is over before anybody is served */
 }
 
 static void session_on_timer(struct timer *timer)
@@ -289,8 +334,9 @@ void session_detach(struct worker *me, struct session *session, bool publish_wil
 	session->since_ms = me->now_ms;
 	counter_add(me->counters, COUNTER_SESSIONS_OFFLINE, 1);
 	if (!publish_will)
-		will_free(me, &session->will);
-	if (!session_keeps_state(session) || session_worker_of(me)->is_stopping) {
+		will_withdraw(me, session);
+	if (!session_keeps_state(session) ||
+	    (session_worker_of(me)->is_stopping && !session->kept)) {
 		session_end(me, &session);
 		return;
 	}
@@ -299,9 +345,10 @@ void session_detach(struct worker *me, struct session *session, bool publish_wil
 	/* What is offline may be so for long: it keeps what it needs. */
 	if (session->window && session->window->count == 0)
 		window_free(&session->window);
-	if (session->queue && session->queue->count == 0)
+	if (session->queue && session->queue->count == 0 && session->queue->spilled == 0)
 		queue_free(&session->queue);
 	session->expiry_due_ms = expiry_due(me, session);
+	keep_offline(me, session);
 	if (session->will && session->will->delay_s == 0)
 		will_publish(me, session);
 	else if (session->will)

@@ -22,6 +22,9 @@
 
 struct client;
 struct feed;
+struct kept;
+struct recovery;
+struct room_waiter;
 struct session;
 struct subscription_walk;
 
@@ -41,7 +44,11 @@ struct session_worker {
 	struct client *moving;		   /* to be handed to another worker with this turn's end */
 	uint32_t clients;		   /* connections, in any state */
 	bool is_stopping;
-	uint8_t *scratch; /* Topic Names with the mount point in front */
+	struct recovery *recovery; /* while the store is read at a start */
+	struct room_waiter *room_waiters, **room_waiters_end; /* room.c */
+	struct timer room_timer;
+	uint8_t store_state; /* enum store_state, as it was seen last */
+	uint8_t *scratch;    /* Topic Names with the mount point in front */
 	size_t scratch_cap;
 	/* The publisher of the last retained message that was looked at (check_retain_source). */
 	struct acl_view *source_view;
@@ -95,6 +102,7 @@ struct session {
 	struct will *will;
 	struct rights rights;
 	struct packet_id_set received;	     /* QoS 2 publications received, not released */
+	struct kept *kept;		     /* NULL: it ends with the process */
 	uint64_t will_due_ms, expiry_due_ms; /* 0: none; offline only */
 	uint64_t since_ms;		     /* online, or offline, since then */
 	uint32_t expiry_s;		     /* Session Expiry Interval; SESSION_EXPIRY_NEVER */
@@ -133,6 +141,11 @@ void session_detach(struct worker *me, struct session *session, bool publish_wil
 /* Sets the Session Expiry Interval, capped as the settings say. */
 void session_set_expiry(struct worker *me, struct session *session, uint32_t expiry_s);
 
+/* A session without anything, offline, which has the registration. NULL: no memory. */
+struct session *session_make(struct worker *me, struct registration *registration);
+/* Offline, since offline_for_ms: sets will_due_ms, if it has a will, and expiry_due_ms; arms. */
+void session_arm_offline(struct worker *me, struct session *session, uint64_t offline_for_ms);
+
 /* Everything goes; a will that is still due is published [MQTT-3.1.2-8]. */
 void session_end(struct worker *me, struct session **session);
 
@@ -160,6 +173,10 @@ void session_window_restart(struct session *session);
 /* What shared groups gave and was not finished goes back when the connection ends. */
 void session_return_tickets(struct worker *me, struct session *session);
 void session_drop_outgoing(struct worker *me, struct session *session);
+
+/* room.c */
+void room_init(struct session_worker *mine);
+void room_fini(struct session_worker *mine);
 
 /* The topic with the listener's mount point in front: a view into the worker's scratch memory, or
  * the topic itself when there is none. Empty when there is no memory. */
@@ -241,5 +258,7 @@ static inline void trace_message(const struct session *session, const char *stag
 /* will.c */
 void will_publish(struct worker *me, struct session *session);
 void will_free(struct worker *me, struct will **will);
+/* It will not be published: withdrawn, also in the store. */
+void will_withdraw(struct worker *me, struct session *session);
 
 #endif

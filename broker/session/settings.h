@@ -51,6 +51,7 @@ struct session_settings {
 	uint64_t max_inflight_bytes;	/* 0: no limit */
 	uint32_t max_queued_messages;	/* 0: no limit */
 	uint64_t max_queued_bytes;	/* 0: no limit */
+	uint32_t queue_memory_messages; /* of a kept session; the rest is in the store alone */
 	bool queue_qos0_messages;
 	bool queue_drop_oldest;
 	uint32_t output_buffer_bytes;

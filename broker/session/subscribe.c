@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "mqtt/topic.h"
 #include "session/client.h"
+#include "store/commit_wait.h"
 
 /* A shared group has taken its member in, or let it go: one receipt of the SUBACK's. */
 static void on_shared_done(struct worker *me, uint64_t handle, uint64_t token)
@@ -158,6 +159,7 @@ bool client_on_subscribe(struct client *client, const struct packet_frame *frame
 	struct decode_error error;
 	struct pending_ack *pending;
 	uint64_t token = ack_queue_next_token(&client->acks);
+	uint64_t mark = commit_mark(client->conn.worker);
 	size_t offset = 0, i = 0;
 	uint8_t *codes;
 
@@ -189,6 +191,9 @@ bool client_on_subscribe(struct client *client, const struct packet_frame *frame
 			pending->waiting--;
 		pending->codes[i++] = code;
 	}
+	ack_queue_find(&client->acks, token)->waiting +=
+		client_wait_for_commit(client, commit_number_since(client->conn.worker, mark),
+				       token);
 	client_receipt(client, token);
 	return true;
 }
@@ -200,6 +205,7 @@ bool client_on_unsubscribe(struct client *client, const struct packet_frame *fra
 	struct subscribe_request request;
 	struct decode_error error;
 	uint64_t token = ack_queue_next_token(&client->acks);
+	uint64_t mark = commit_mark(client->conn.worker);
 	size_t offset = 0, i = 0;
 	uint8_t *codes;
 
@@ -225,6 +231,9 @@ bool client_on_unsubscribe(struct client *client, const struct packet_frame *fra
 		if (!is_waiting)
 			ack_queue_find(&client->acks, token)->waiting--;
 	}
+	ack_queue_find(&client->acks, token)->waiting +=
+		client_wait_for_commit(client, commit_number_since(client->conn.worker, mark),
+				       token);
 	client_receipt(client, token);
 	return true;
 }

@@ -8,6 +8,7 @@
 #include "base/rcu.h"
 #include "session/client.h"
 #include "session/inspect.h"
+#include "session/keep.h"
 
 static void list_add(struct session *session, struct session_subscription *subscription)
 {
@@ -198,6 +199,7 @@ uint8_t session_subscribe(struct worker *me, struct session *session,
 
 	if (reason_code_is_error(code))
 		return code;
+	keep_subscription(me, session, request);
 	*out_is_waiting = request->is_shared;
 	/* Shared Subscriptions get no retained messages (4.8.2). */
 	if (request->is_shared || request->retain_handling == RETAIN_DO_NOT_SEND ||
@@ -234,6 +236,7 @@ uint8_t session_unsubscribe(struct worker *me, struct session *session,
 	if (!subscription)
 		return RC_NO_SUBSCRIPTION_EXISTED;
 	*out_is_waiting = subscription->membership != NULL;
+	keep_unsubscription(me, session, request);
 	remove_one(me, session, subscription, request);
 	return RC_SUCCESS;
 }

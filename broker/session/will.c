@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "session/session.h"
+#include "session/keep.h"
 
 struct will_waiter {
 	struct credit_waiter credit; /* first member */
@@ -27,10 +27,19 @@ void will_free(struct worker *me, struct will **will)
 	*will = NULL;
 }
 
+void will_withdraw(struct worker *me, struct session *session)
+{
+	if (!session->will)
+		return;
+	keep_will_gone(me, session);
+	will_free(me, &session->will);
+}
+
 /* Nobody waits for the receipts: who published has no connection any more. */
 static enum route_status route_will(struct worker *me, struct message *message)
 {
-	struct publication publication = {.message = message};
+	/* What it needs in the store was admitted with it; there is room for so much always. */
+	struct publication publication = {.message = message, .is_admitted = true};
 
 	return route_publish(me, &publication);
 }
@@ -121,6 +130,7 @@ void will_publish(struct worker *me, struct session *session)
 
 	session->will = NULL;
 	session->will_due_ms = 0;
+	keep_will_gone(me, session);
 	if (may_publish(me, session, will->message)) {
 		message = will_message(me, will);
 		if (message) {

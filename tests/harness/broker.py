@@ -147,6 +147,20 @@ class Broker:
         self._spawn()
         self._wait_listening()
 
+    def crash(self, config=None):
+        """SIGKILL, and start again with the same folder, files and ports. config: another text."""
+        self.kill()
+        self.check_log()
+        self.start_again(config)
+
+    def start_again(self, config=None):
+        """After kill(): the same folder, files and ports."""
+        if config is not None:
+            self.config_template = config
+            self.write("broker.conf", self.config_text())
+        self._spawn()
+        self._wait_listening()
+
     def reload(self):
         self.proc.send_signal(signal.SIGHUP)
 

@@ -436,19 +436,30 @@ static void last_number_or_flag_wins_with_a_note(void **state)
 	config_destroy(config);
 }
 
-static void persistence_starts_with_one_warning_each(void **state)
+static void persistence_takes_mosquittos_words(void **state)
 {
 	struct config *config = load("persistence true\npersistence_location /var/lib/m/\n"
 				     "persistence_file m.db\nautosave_interval 60\n"
-				     "persistence_file n.db\nautosave_on_changes false\n");
+				     "autosave_on_changes false\n"
+				     "durability process\npersistence_max_size 5000000\n"
+				     "queue_memory_messages 7\n");
 
 	(void)state;
-	assert_int_equal(config->note_count, 4);
-	assert_true(has_note(config, "t.conf:1: 'persistence' has no effect: sessions and messages "
-				     "are kept in memory only"));
+	assert_int_equal(config->note_count, 3);
+	assert_true(has_note(config, "t.conf:3: 'persistence_file' has no effect, it can be taken "
+				     "out: The store is a folder, persistence_location."));
+	assert_true(has_note(config, "t.conf:4: 'autosave_interval' has no effect"));
+	assert_true(config->persistence);
+	assert_string_equal(config->persistence_location, "/var/lib/m/");
+	assert_int_equal(config->durability, STORE_PROCESS);
+	assert_int_equal(config->persistence_max_size, 5000000);
+	assert_int_equal(config->queue_memory_messages, 7);
 	config_destroy(config);
-	config = load("persistence false\n");
-	assert_int_equal(config->note_count, 0);
+	config = load("");
+	assert_false(config->persistence);
+	assert_null(config->persistence_location);
+	assert_int_equal(config->durability, STORE_DISK);
+	assert_int_equal(config->queue_memory_messages, 1000);
 	config_destroy(config);
 }
 
@@ -586,7 +597,7 @@ int main(void)
 		cmocka_unit_test(access_is_shared_unless_per_listener_settings),
 		cmocka_unit_test(access_is_separate_with_per_listener_settings),
 		cmocka_unit_test(last_number_or_flag_wins_with_a_note),
-		cmocka_unit_test(persistence_starts_with_one_warning_each),
+		cmocka_unit_test(persistence_takes_mosquittos_words),
 		cmocka_unit_test(deprecated_names_work),
 		cmocka_unit_test(a_listener_that_nobody_can_use_is_noted),
 		cmocka_unit_test(included_files_load_in_mosquittos_order),

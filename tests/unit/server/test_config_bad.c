@@ -208,8 +208,9 @@ static const struct bad rows[] = {
 	 "t.conf:1: 'bridge_cafile' is not supported yet (bridges): take out all lines of the bridge, "
 	 "from 'connection' to its last 'topic'"},
 	/* Persistence options are read, if only to warn. */
-	{"persistence maybe\n", "t.conf:1: 'persistence' needs a value: true or false"},
-	{"persistence_location\n", "t.conf:1: 'persistence_location' needs a value: PATH"},
+	{"persistence maybe\n", "t.conf:1: 'persistence' takes true or false, not 'maybe'"},
+	{"persistence_location\n", "t.conf:1: 'persistence_location' needs a value: DIRECTORY"},
+	{"durability memory\n", "t.conf:1: 'durability' takes disk, process or none, not 'memory'"},
 	/* Files. */
 	{"include_dir\n", "t.conf:1: 'include_dir' needs a value: DIRECTORY"},
 	{"include_dir /nowhere/at/all\n",

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * room.c - publications that would have to be kept, while the store takes nothing.
+ *
+ * A version 5 client is told (0x97). An older one cannot be: it is not read, and after a while closed, so
+ * that it comes back and sends again. When the store is only behind, everybody just waits. Where it
+ * is not known whether anybody has to keep it, the other workers are asked first, and the packet comes
+ * again with the answer.
+ */
+#include <stdlib.h>
+
+#include "session/keep.h"
+#include "session/client.h"
+
+#define ROOM_WAIT_MS 30000u
+
+/* In the order in which they began to wait. */
+struct room_waiter {
+	struct room_waiter *next;
+	handle_t client;
+	uint64_t due_ms; /* then it is closed; 0: never */
+};
+
+static void on_timer(struct timer *timer);
+
+void room_init(struct session_worker *mine)
+{
+	mine->room_waiters_end = &mine->room_waiters;
+	timer_init(&mine->room_timer, on_timer);
+}
+
+void room_fini(struct session_worker *mine)
+{
+	while (mine->room_waiters) {
+		struct room_waiter *gone = mine->room_waiters;
+
+		mine->room_waiters = gone->next;
+		free(gone);
+	}
+	mine->room_waiters_end = &mine->room_waiters;
+}
+
+static struct client *waiting_client(struct worker *me, handle_t handle)
+{
+	struct endpoint *endpoint = route_find(me, handle);
+	struct client *client;
+
+	if (!endpoint || endpoint->ops != &client_endpoint_ops)
+		return NULL;
+	client = TIMER_OWNER(endpoint, struct client, endpoint);
+	return client->parked & PARK_STORE ? client : NULL;
+}
+
+static struct room_waiter *take_first(struct session_worker *mine)
+{
+	struct room_waiter *first = mine->room_waiters;
+
+	mine->room_waiters = first->next;
+	if (!mine->room_waiters)
+		mine->room_waiters_end = &mine->room_waiters;
+	return first;
+}
+
+/* Those that only wait for a store that is behind have no end of their own, and stand before it. */
+static void arm(struct worker *me, struct session_worker *mine)
+{
+	struct room_waiter *at = mine->room_waiters;
+
+	while (at && at->due_ms == 0)
+		at = at->next;
+	if (at)
+		timer_arm_at(&me->wheel, &mine->room_timer, at->due_ms);
+}
+
+static void on_timer(struct timer *timer)
+{
+	struct session_worker *mine = TIMER_OWNER(timer, struct session_worker, room_timer);
+	struct worker *me = worker_current;
+
+	for (struct room_waiter *at = mine->room_waiters; at; at = at->next) {
+		struct client *client;
+
+		if (at->due_ms == 0 || at->due_ms > me->now_ms)
+			continue;
+		client = waiting_client(me, at->client);
+		at->client = 0;
+		at->due_ms = 0;
+		if (client)
+			client_close(client, CLOSE_STORE_FULL, 0, NULL);
+	}
+	arm(me, mine);
+}
+
+static void wait_for_room(struct client *client, bool is_closed_later)
+{
+	struct worker *me = client->conn.worker;
+	struct session_worker *mine = session_worker_of(me);
+	struct room_waiter *fresh = calloc(1, sizeof *fresh);
+
+	if (!fresh) {
+		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+		return;
+	}
+	fresh->client = client->endpoint.handle;
+	fresh->due_ms = is_closed_later ? me->now_ms + ROOM_WAIT_MS : 0;
+	*mine->room_waiters_end = fresh;
+	mine->room_waiters_end = &fresh->next;
+	client_park(client, PARK_STORE);
+	if (!timer_is_armed(&mine->room_timer))
+		arm(me, mine);
+}
+
+void sessions_store_changed(struct worker *me)
+{
+	struct session_worker *mine = session_worker_of(me);
+	enum store_state state = store_state(me);
+	struct room_waiter *at, *last;
+	struct client *client;
+	bool is_last;
+
+	if (state == mine->store_state)
+		return;
+	mine->store_state = (uint8_t)state;
+	if (!mine->room_waiters)
+		return;
+	/* Who finds no room still queues again behind these. */
+	last = (struct room_waiter *)(void *)((char *)mine->room_waiters_end -
+					      offsetof(struct room_waiter, next));
+	do {
+		at = take_first(mine);
+		client = at->client ? waiting_client(me, at->client) : NULL;
+		is_last = at == last;
+		free(at);
+		if (client)
+			client_unpark(client, PARK_STORE);
+	} while (!is_last);
+}
+
+void client_on_keepers(struct worker *me, struct endpoint *endpoint, bool somebody_keeps)
+{
+	struct client *client = TIMER_OWNER(endpoint, struct client, endpoint);
+
+	(void)me;
+	client->room = somebody_keeps ? ROOM_NEEDED : ROOM_NOT_NEEDED;
+	client_unpark(client, PARK_STORE);
+}
+
+/* true: the packet is refused. false: it waits, and comes again. */
+bool client_no_room(struct client *client, const struct publish_packet *packet)
+{
+	enum store_state state = store_state(client->conn.worker);
+
+	client->room = ROOM_UNKNOWN;
+	if (state == STORE_BUSY) {
+		wait_for_room(client, false);
+		return false;
+	}
+	if (client->version == MQTT_V5 || packet->qos == 0)
+		return true;
+	wait_for_room(client, true);
+	return false;
+}
