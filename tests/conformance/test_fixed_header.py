@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chapter 2: flags, Packet Identifiers, and packets that a client may not send."""
+from harness import transport
 from harness.mqtt_raw import (AUTH, CONNACK, CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBCOMP,
                               PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, TYPE_NAMES, UNSUBACK,
                               UNSUBSCRIBE, V5, connect, packet, publish, pubrec, subscribe, u16,
@@ -145,6 +146,8 @@ def first_packet(t):
     for data in (packet(PINGREQ, 0), publish("a", b"x", version=t.version),
                  subscribe(1, "a", t.version), packet(DISCONNECT, 0), packet(AUTH, 0),
                  packet(CONNACK, 0, b"\0\0"), packet(0, 0, u8(0)), b"GET / HTTP/1.1\r\n\r\n"):
+        if data.startswith(b"GET") and transport.name() == "any":
+            continue    # it is answered there
         for trickle in (False, True):
             client = t.raw()
             client.send(data, trickle)

@@ -21,6 +21,8 @@ import tempfile
 import threading
 import time
 
+from harness import transport
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer"
                        r"|runtime error:)")
@@ -264,7 +266,7 @@ class Broker:
             head.append("user root")
         if self.is_nightjar and self.workers and "worker_threads" not in words:
             head.append(f"worker_threads {self.workers}")
-        return "\n".join(head) + "\n" + text
+        return transport.adapt("\n".join(head) + "\n" + text, self.ports, self.dir)
 
     def _spawn(self):
         if not os.path.exists(self.binary):

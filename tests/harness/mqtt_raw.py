@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 
+from harness import transport
 from harness.mqtt_packets import *      # noqa: F403 - who talks needs all of the packets as well
 from harness.mqtt_packets import (CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL,
                                   SUBACK, TYPE_NAMES, UNSUBACK, V5, V31, Malformed, Mismatch,
@@ -32,12 +33,7 @@ class Connection:
         self.eof_at = None
         self.aliases = {}
         if sock is None:
-            sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-            if rcvbuf:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-            sock.settimeout(DEADLINE_S)
-            sock.connect((host, port))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock = transport.dial(host, port, rcvbuf, DEADLINE_S)
         self.sock = sock
 
     def __enter__(self):
@@ -85,14 +81,16 @@ class Connection:
         """Read what there is; False when nothing came in time."""
         if self.eof:
             return False
-        if not self._is_readable(timeout):
-            return False
-        try:
-            data = self.sock.recv(65536)
-        except ConnectionResetError:
-            data = b""
-        if data is None:
-            return False
+        end = time.monotonic() + timeout
+        data = None
+        # None: TLS or a WebSocket had something to say to itself.
+        while data is None:
+            if not self._is_readable(end - time.monotonic()):
+                return False
+            try:
+                data = getattr(self.sock, "recv_now", self.sock.recv)(65536)
+            except ConnectionResetError:
+                data = b""
         if not data:
             self.eof = True
             self.eof_at = time.monotonic()

@@ -24,16 +24,14 @@ import time
 import traceback
 import xml.etree.ElementTree as ElementTree
 
+from harness import transport
 from harness.broker import Broker, BrokerError, default_bin
 from harness.mqtt_raw import V31, V311, V5, Client, Malformed, Mismatch
+from harness.transport import Skip
 
 VERSION_NAMES = {V31: "3.1", V311: "3.1.1", V5: "5"}
 CASES = []
 DEATHS_MAX = 5
-
-
-class Skip(Exception):
-    """Raised by a case that cannot run here; the text says why."""
 
 
 class Case:
@@ -259,6 +257,8 @@ def arguments(description):
     parser.add_argument("-j", "--jobs", type=int, default=12, help="threads (default 12: "
                         "cases mostly wait)")
     parser.add_argument("-l", "--list", action="store_true", help="list the cases and stop")
+    parser.add_argument("--transport", choices=transport.NAMES, default=transport.name(),
+                        help="how clients get to the broker (harness/transport.py)")
     parser.add_argument("--slowest", type=int, default=0, metavar="N",
                         help="print the N slowest cases")
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON")
@@ -280,6 +280,7 @@ def matches(this, words):
 def main(options, suite, on_done=None):
     """Run the registered cases as the options say; returns the exit code. on_done(results,
     options) may return more problems (lines)."""
+    os.environ["NIGHTJAR_TRANSPORT"] = options.transport
     chosen = [this for this in CASES if matches(this, options.k)]
     if options.list:
         for this in chosen:

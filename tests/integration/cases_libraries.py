@@ -3,6 +3,7 @@
 import os
 import shutil
 
+from harness import transport
 from harness.runner import Skip, case
 from support import run_both, running, test_program
 
@@ -11,7 +12,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def _program(name):
     with running() as broker:
-        run_both(test_program("integration", name), broker.port, deadline_s=120)
+        run_both(test_program("integration", name), broker.port, deadline_s=120,
+                 env=transport.environment(broker.port))
 
 
 @case("libmosquitto with threads: each version and QoS, in order")
@@ -36,7 +38,8 @@ def _mqttjs(script):
     if not os.path.isdir(os.path.join(folder, "node_modules", "mqtt")):
         raise Skip("MQTT.js is not there: run 'npm ci' in tests/integration/mqttjs")
     with running() as broker:
-        run_both("node", script, f"mqtt://127.0.0.1:{broker.port}", cwd=folder, deadline_s=90)
+        run_both("node", script, transport.url(broker.port), cwd=folder, deadline_s=90,
+                 env=transport.environment(broker.port))
 
 
 @case("MQTT.js: publish and subscribe, each version and QoS")

@@ -15,6 +15,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "integration/lib_transport.h"
+
 enum { DEADLINE_S = 20 };
 
 struct peer {
@@ -169,6 +171,8 @@ static void on_disconnect(struct mosquitto *client, void *context, int reason,
 
 static void peer_open(struct peer *peer, const char *id, int port, mosquitto_property *properties)
 {
+	const char *host;
+
 	*peer = (struct peer){.client = mosquitto_new(id, true, peer),
 			      .connack = -1,
 			      .suback = -1,
@@ -183,7 +187,8 @@ static void peer_open(struct peer *peer, const char *id, int port, mosquitto_pro
 	mosquitto_subscribe_v5_callback_set(peer->client, on_subscribe);
 	mosquitto_unsubscribe_v5_callback_set(peer->client, on_unsubscribe);
 	mosquitto_publish_v5_callback_set(peer->client, on_publish);
-	CHECK(mosquitto_connect_bind_v5(peer->client, "127.0.0.1", port, 60, NULL, properties) ==
+	host = lib_transport_host(peer->client, &port);
+	CHECK(mosquitto_connect_bind_v5(peer->client, host, port, 60, NULL, properties) ==
 	      MOSQ_ERR_SUCCESS);
 }
 
@@ -279,6 +284,7 @@ static void check_will(struct peer *reader, int port)
 {
 	mosquitto_property *list = message_properties();
 	struct peer dying;
+	const char *host;
 
 	subscribe(reader, "will", 0, 3);
 	reader->messages = 0;
@@ -287,7 +293,8 @@ static void check_will(struct peer *reader, int port)
 	mosquitto_int_option(dying.client, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V5);
 	mosquitto_connect_v5_callback_set(dying.client, on_connect);
 	CHECK(!mosquitto_will_set_v5(dying.client, "will", 4, "gone", 1, false, list));
-	CHECK(!mosquitto_connect_bind_v5(dying.client, "127.0.0.1", port, 60, NULL, NULL));
+	host = lib_transport_host(dying.client, &port);
+	CHECK(!mosquitto_connect_bind_v5(dying.client, host, port, 60, NULL, NULL));
 	wait_change(&dying, NULL, &dying.connack, -1);
 	CHECK(!mosquitto_disconnect_v5(dying.client, MQTT_RC_DISCONNECT_WITH_WILL_MSG, NULL));
 	wait_change(reader, &dying, &reader->messages, 0);

@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "integration/lib_transport.h"
+
 enum { MESSAGES = 300, CUT_EVERY = 25, DEADLINE_S = 60 };
 
 struct reader {
@@ -91,6 +93,7 @@ static void run(int port)
 	struct mosquitto *writer = mosquitto_new(NULL, true, NULL);
 	time_t deadline = time(NULL) + DEADLINE_S;
 	int sent = 0, cuts = 0;
+	const char *host;
 
 	reader.client = mosquitto_new("cut", false, &reader);
 	if (!writer || !reader.client) {
@@ -99,8 +102,11 @@ static void run(int port)
 	mosquitto_connect_with_flags_callback_set(reader.client, on_connect);
 	mosquitto_subscribe_callback_set(reader.client, on_subscribe);
 	mosquitto_message_callback_set(reader.client, on_message);
-	if (mosquitto_connect(reader.client, "127.0.0.1", port, 60) ||
-	    mosquitto_connect(writer, "127.0.0.1", port, 60) || mosquitto_loop_start(writer)) {
+	/* The first call may make port 0, which the second leaves so. */
+	host = lib_transport_host(reader.client, &port);
+	if (mosquitto_connect(reader.client, host, port, 60) ||
+	    mosquitto_connect(writer, lib_transport_host(writer, &port), port, 60) ||
+	    mosquitto_loop_start(writer)) {
 		fail("cannot connect");
 	}
 	mosquitto_subscribe(reader.client, NULL, "cut/1", 1);

@@ -17,6 +17,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "integration/lib_transport.h"
+
 enum { MESSAGES = 400, AT_ONCE = 20, DEADLINE_S = 60 };
 
 /* Guarded by lock: both clients' threads call back. */
@@ -99,6 +101,7 @@ static void on_publish(struct mosquitto *client, void *context, int mid)
 static struct mosquitto *client_start(struct round *round, int version, int port)
 {
 	struct mosquitto *client = mosquitto_new(NULL, true, round);
+	const char *host;
 	int code;
 
 	if (!client) {
@@ -109,7 +112,8 @@ static struct mosquitto *client_start(struct round *round, int version, int port
 	mosquitto_subscribe_callback_set(client, on_subscribe);
 	mosquitto_message_callback_set(client, on_message);
 	mosquitto_publish_callback_set(client, on_publish);
-	code = mosquitto_connect(client, "127.0.0.1", port, 60);
+	host = lib_transport_host(client, &port);
+	code = mosquitto_connect(client, host, port, 60);
 	if (code == MOSQ_ERR_SUCCESS) {
 		code = mosquitto_loop_start(client);
 	}

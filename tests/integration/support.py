@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 
+from harness import transport
 from harness.broker import Broker, BrokerError, ROOT, SANITIZER, default_bin, wait_until
 from harness.runner import Skip
 
@@ -101,7 +102,7 @@ def run_both(*command, expect=0, deadline_s=DEADLINE_S, env=None, cwd=None):
 
 def tool(name, port, version, *args):
     """The command line of a mosquitto client tool."""
-    return [need(name), "-h", "127.0.0.1", "-p", str(port), "-V", TOOL_VERSION[version],
+    return [need(name), *transport.tool_args(port), "-V", TOOL_VERSION[version],
             *map(str, args)]
 
 
