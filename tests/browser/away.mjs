@@ -21,6 +21,8 @@ run(async (t) => {
 	check(await cert.getAttribute('#connect-notice a', 'href') === `https://127.0.0.1:${given.untrusted}/`, 'where to look');
 	await told(t, 'nonsense', /Not an address/);
 	await told(t, 'http://127.0.0.1:1/', /Not an address/);
+	const linked = await t.open({}, { search: '?broker=wss://other.example/mqtt' });
+	check(/other\.example/.test(await linked.textContent('#connect-notice')), 'an address from a link is pointed out');
 	const page = await t.open();
 	await t.fill('#subscribe-form', { filter: 'a/#/b' });
 	await page.click('#subscribe-form button[type=submit]');

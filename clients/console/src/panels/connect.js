@@ -40,11 +40,28 @@ function remember() {
 	save('connection', kept);
 }
 
+// Whoever made a link chose the address in it; a password typed here goes there.
+function warnOfLink(url) {
+	if (new URLSearchParams(location.search).has('broker') && !isOwnHost(url)) {
+		showNotice(notice, { title: 'The link chose the broker', text: `It is not the one that this page came from. A user ` +
+			`name and password entered here go to ${url}.` }, 'warn');
+	}
+}
+
+function isOwnHost(url) {
+	try {
+		return new URL(url).hostname === location.hostname;
+	} catch {
+		return true;
+	}
+}
+
 function recall() {
 	const kept = { url: ownAddress(), ...load('connection', {}) };
 	if (new URLSearchParams(location.search).has('broker')) {
 		kept.url = ownAddress();
 	}
+	warnOfLink(kept.url);
 	kept.clientId ||= newClientId();
 	for (const [name, value] of Object.entries(kept)) {
 		const field = fields.namedItem(name);
@@ -199,7 +216,7 @@ function onState() {
 	ticking = state === 'waiting' || state === 'connected' ? setInterval(tick, 1000) : 0;
 	tick();
 	const told = now.fact && state !== 'offline' ? explain(now.fact) : null;
-	if (state !== 'connecting') {
+	if (state !== 'connecting' && (told || link.wanted)) {
 		showNotice(notice, told, state === 'waiting' ? 'warn' : 'bad');
 	}
 	const busy = state === 'connecting' || state === 'waiting';

@@ -177,7 +177,9 @@ export function subscriptionsOf(message) {
 	const told = message.properties?.subscriptionIdentifier;
 	if (told !== undefined) {
 		const identifiers = new Set([].concat(told));
-		return subscriptions.filter(({ identifier }) => identifiers.has(identifier));
+		// A session from before this page may hold others, whose identifiers mean nothing here.
+		return subscriptions.filter(({ identifier, matches }) =>
+			identifiers.has(identifier) && matches(message.topic));
 	}
 	return subscriptions.filter(({ matches }) => matches(message.topic));
 }
