@@ -274,15 +274,33 @@ static void watch_directory(struct broker_tls *all, const char *path)
 			  WATCH_LOOK_MS / 1000);
 }
 
+/* "live/x.crt", where live is a link: the directory that holds the link is watched as well. */
+static void watch_links(struct broker_tls *all, char *path)
+{
+	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		struct stat info;
+		char *copy;
+
+		*slash = '\0';
+		copy = lstat(path, &info) == 0 && S_ISLNK(info.st_mode) ? strdup(path) : NULL;
+		if (copy)
+			watch_directory(all, dirname(copy));
+		free(copy);
+		*slash = '/';
+	}
+}
+
 static void watch_file(const char *path, void *context)
 {
 	struct broker_tls *all = context;
 	char *real = realpath(path, NULL);
-	char *copy = strdup(path);
+	char *copy = *path ? strdup(path) : NULL;
 	struct stat info;
 
-	if (copy)
+	if (copy) {
+		watch_links(all, copy);
 		watch_directory(all, dirname(copy));
+	}
 	if (real && stat(real, &info) == 0)
 		watch_directory(all, S_ISDIR(info.st_mode) ? real : dirname(real));
 	free(copy);
