@@ -87,7 +87,7 @@ static enum err read_argument(const cJSON *root, struct control_request *out,
 	item = cJSON_GetObjectItemCaseSensitive(root, info->argument);
 	if (!item && !info->is_needed)
 		return ERR_NONE;
-	if (!cJSON_IsString(item))
+	if (!item || !cJSON_IsString(item))
 		return err_set(detail, ERR_INVALID,
 			       "The command '%s' needs \"%s\", which is a string.", info->name,
 			       info->argument);

@@ -64,13 +64,24 @@ static char *request_text(const struct options *options)
 	return text;
 }
 
-static bool send_request(FILE *stream, const struct options *options)
+/* A broker that refuses us closes at once, but says why before: so a failure is found when reading. */
+static void send_request(int fd, const struct options *options)
 {
 	char *text = request_text(options);
-	bool is_sent = text && fprintf(stream, "%s\n", text) > 0 && fflush(stream) == 0;
+	size_t len = text ? strlen(text) : 0, sent = 0;
 
+	if (text)
+		text[len] = '\n'; /* in the place of the zero byte */
+	while (text && sent < len + 1) {
+		ssize_t done = send(fd, text + sent, len + 1 - sent, MSG_NOSIGNAL);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			break;
+		sent += (size_t)done;
+	}
 	cJSON_free(text);
-	return is_sent;
 }
 
 static bool is_of_type(const char *line, const char *type)
@@ -101,16 +112,15 @@ enum exit_code ask(const struct options *options,
 				     const cJSON *record))
 {
 	int fd = connect_to_broker(options);
-	FILE *stream = fd < 0 ? NULL : fdopen(fd, "r+");
+	FILE *stream = fd < 0 ? NULL : fdopen(fd, "r");
 	enum exit_code code = EXIT_UNREACHABLE;
 	size_t room = 0;
 	char *line = NULL;
 
 	if (!stream)
 		return EXIT_UNREACHABLE;
-	/* A broker that refuses us closes at once, but says why before: so read in any case. */
-	if (send_request(stream, options))
-		errno = 0;
+	send_request(fd, options);
+	errno = 0;
 	while (getline(&line, &room, stream) > 0) {
 		cJSON *record;
 
