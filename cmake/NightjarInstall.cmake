@@ -4,7 +4,7 @@
 if(TARGET nightjar)
 	install(TARGETS nightjar RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 endif()
-foreach(client nightjar-passwd nightjar-ctl nightjar-bench)
+foreach(client nightjar-passwd nightjar-ctl nightjar-store nightjar-bench)
 	if(TARGET ${client})
 		install(TARGETS ${client} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 	endif()

@@ -54,7 +54,6 @@ struct store {
 	uint64_t first_number;
 	uint64_t started_wall_ms; /* of the last commit before this start */
 	uint64_t first_retained_version;
-	uint64_t busy_bytes;			   /* so much may wait to be written */
 	struct store_worker *workers[WORKERS_MAX]; /* set before the workers start */
 	int lock_fd;				   /* of the directory; -1: none */
 
@@ -63,6 +62,7 @@ struct store {
 	uint64_t changes;	/* rises with each commit and each change of state */
 	int state;		/* enum store_state; BUSY is not kept here */
 	uint64_t waiting_bytes; /* posted, not committed */
+	uint64_t busy_bytes;	/* so much may wait: there is room for it, for certain */
 	unsigned recovering;	/* workers that have not ended their recovery */
 	bool is_stopping;
 	uint64_t file_bytes, used_bytes, commits, last_commit_us, last_commit_records;

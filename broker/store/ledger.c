@@ -42,6 +42,7 @@ void ledger_fini(struct ledger *ledger)
 	free(ledger->now.at);
 	free(ledger->later.at);
 	free(ledger->dead.at);
+	free(ledger->done_scratch.at);
 	pack_fini(&ledger->scratch);
 	pack_fini(&ledger->receivers_scratch);
 }

@@ -134,6 +134,7 @@ struct ledger {
 	struct batch *current_batch;
 
 	struct pack scratch, receivers_scratch;
+	VECTOR(uint64_t) done_scratch;
 	struct meta_record meta;
 	uint64_t written_records; /* of the last ledger_write() */
 	uint64_t written_bytes;
@@ -186,7 +187,7 @@ bool place_flight_remove(struct place *place, uint64_t number);
 bool place_received_add(struct place *place, uint16_t packet_id);
 bool place_received_remove(struct place *place, uint16_t packet_id);
 /* The state record. */
-void place_pack_state(const struct ledger *ledger, const struct place *place, struct pack *to);
+void place_pack_state(struct ledger *ledger, const struct place *place, struct pack *to);
 
 /* ledger.c */
 void ledger_dirty(struct ledger *ledger, struct place *place, enum place_dirt dirt,

@@ -205,57 +205,28 @@ static bool is_to_remember(const struct ledger *ledger, const struct entry *entr
 	       ledger_is_written(ledger, entry->record & ~ENTRY_DONE);
 }
 
-/* Both walks stop at the last that is done, so a long queue that nobody has touched costs nothing. */
-static void pack_done(const struct ledger *ledger, const struct place *place, struct pack *to,
-		      uint64_t below)
+/* The walk stops at the last that is done, so a long queue that nobody has touched costs nothing. */
+static void collect_done(struct ledger *ledger, const struct place *place)
 {
 	uint32_t left = place->done;
-	uint64_t last = below;
 
+	ledger->done_scratch.count = 0;
 	for (uint32_t i = place->head; left > 0; i++) {
 		const struct entry *entry = &place->entries[i];
 
 		left -= (entry->record & ENTRY_DONE) != 0;
-		if (!is_to_remember(ledger, entry))
-			continue;
-		pack_varint(to, entry->number - last);
-		last = entry->number;
+		if (is_to_remember(ledger, entry))
+			*VECTOR_ADD(ledger->done_scratch) = entry->number;
 	}
 }
 
-static uint64_t count_done(const struct ledger *ledger, const struct place *place)
-{
-	uint32_t left = place->done;
-	uint64_t count = 0;
-
-	for (uint32_t i = place->head; left > 0; i++) {
-		left -= (place->entries[i].record & ENTRY_DONE) != 0;
-		count += is_to_remember(ledger, &place->entries[i]);
-	}
-	return count;
-}
-
-void place_pack_state(const struct ledger *ledger, const struct place *place, struct pack *to)
+void place_pack_state(struct ledger *ledger, const struct place *place, struct pack *to)
 {
 	uint64_t below =
 		place->head < place->end ? place->entries[place->head].number : place->next_number;
-	uint64_t last = below;
-	size_t at = record_begin(to);
 
-	pack_varint(to, below);
-	pack_varint(to, count_done(ledger, place));
-	pack_varint(to, place->flight_count);
-	pack_varint(to, place->received_count);
-	pack_done(ledger, place, to, below);
-	for (uint32_t i = 0; i < place->flight_count; i++) {
-		const struct flight *flight = &place->flights[i];
-
-		pack_signed(to, (int64_t)(flight->number - last));
-		last = flight->number;
-		pack_u16(to, flight->packet_id);
-		pack_u8(to, (uint8_t)(flight->state | flight->qos << 4));
-	}
-	for (uint32_t i = 0; i < place->received_count; i++)
-		pack_u16(to, place->received[i]);
-	record_end(to, at);
+	collect_done(ledger, place);
+	record_put_state(to, below, ledger->done_scratch.at, ledger->done_scratch.count,
+			 place->flights, place->flight_count, place->received,
+			 place->received_count);
 }

@@ -42,7 +42,7 @@ enum store_state store_state(const struct worker *me)
 	state = __atomic_load_n(&mine->store->state, __ATOMIC_RELAXED);
 	if (state == STORE_OK &&
 	    __atomic_load_n(&mine->store->waiting_bytes, __ATOMIC_RELAXED) + mine->posts.len >
-		    mine->store->busy_bytes)
+		    __atomic_load_n(&mine->store->busy_bytes, __ATOMIC_RELAXED))
 		return STORE_BUSY;
 	return (enum store_state)state;
 }
@@ -349,6 +349,7 @@ static void post_batch(struct store_worker *mine)
 	struct batch *batch = calloc(1, sizeof *batch);
 	struct node_list list = {NULL, NULL};
 	struct store *store = mine->store;
+	uint64_t waiting;
 	bool is_urgent;
 
 	BUG_ON(!batch);
@@ -363,8 +364,9 @@ static void post_batch(struct store_worker *mine)
 		batch->bytes = pack_slice(&batch->pack);
 		mine->posts = (struct pack){NULL, 0, 0};
 	}
-	__atomic_add_fetch(&store->waiting_bytes, batch->bytes.len, __ATOMIC_RELAXED);
-	is_urgent = !batch->in_ring || batch->fetches || ring_is_filling(mine->ring);
+	waiting = __atomic_add_fetch(&store->waiting_bytes, batch->bytes.len, __ATOMIC_RELAXED);
+	is_urgent = !batch->in_ring || batch->fetches || ring_is_filling(mine->ring) ||
+		    waiting > __atomic_load_n(&store->busy_bytes, __ATOMIC_RELAXED) / 2;
 	if (batch->in_ring)
 		__atomic_store_n(&mine->committed, mine->posted, __ATOMIC_RELEASE);
 	mine->posted_before = mine->posted;

@@ -338,6 +338,33 @@ bool record_get_message(struct slice value, struct message_record *out)
 	return !from.is_bad;
 }
 
+void record_put_state(struct pack *to, uint64_t done_below, const uint64_t *done, size_t done_count,
+		      const struct flight *flights, size_t flight_count, const uint16_t *received,
+		      size_t received_count)
+{
+	size_t at = record_begin(to);
+	uint64_t last = done_below;
+
+	pack_varint(to, done_below);
+	pack_varint(to, done_count);
+	pack_varint(to, flight_count);
+	pack_varint(to, received_count);
+	for (size_t i = 0; i < done_count; i++) {
+		pack_varint(to, done[i] - last);
+		last = done[i];
+	}
+	last = done_below;
+	for (size_t i = 0; i < flight_count; i++) {
+		pack_signed(to, (int64_t)(flights[i].number - last));
+		last = flights[i].number;
+		pack_u16(to, flights[i].packet_id);
+		pack_u8(to, (uint8_t)(flights[i].state | flights[i].qos << 4));
+	}
+	for (size_t i = 0; i < received_count; i++)
+		pack_u16(to, received[i]);
+	record_end(to, at);
+}
+
 bool record_get_state(struct slice value, struct state_record *out)
 {
 	*out = (struct state_record){.done_below = 0};

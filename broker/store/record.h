@@ -122,6 +122,10 @@ struct state_record {
 	struct unpack rest; /* done numbers (state_next_done), flights, received, in this order */
 	uint64_t last;
 };
+/* numbers rise. */
+void record_put_state(struct pack *to, uint64_t done_below, const uint64_t *done, size_t done_count,
+		      const struct flight *flights, size_t flight_count, const uint16_t *received,
+		      size_t received_count);
 bool record_get_state(struct slice value, struct state_record *out);
 uint64_t state_next_done(struct state_record *state);
 struct flight state_next_flight(struct state_record *state);

@@ -35,7 +35,7 @@ struct ring_entry {
 bool ring_add(struct ring *ring, struct ring_entry *entry);
 /* Writer: all up to the entry with this end are on disk. */
 void ring_release(struct ring *ring, uint64_t end, uint64_t sequence);
-/* Is it more than half full? Any thread. */
+/* Should the writer make room soon? Any thread. */
 bool ring_is_filling(const struct ring *ring);
 
 /* What an earlier process left. next: false at the end. */

@@ -21,8 +21,6 @@
 #include "store/replay.h"
 
 #define PATH_BYTES 4096
-#define BUSY_MAX_BYTES (UINT64_C(64) << 20)
-#define BUSY_MIN_BYTES (UINT64_C(256) << 10)
 #define RING_MAX_BYTES (UINT64_C(16) << 20)
 #define RING_MIN_BYTES (UINT64_C(1) << 20)
 
@@ -119,8 +117,8 @@ static void warn_of_mosquitto(const char *directory)
 	if (stat(path, &status) == 0)
 		log_event(LOG_TYPE_NOTICE, NULL,
 			  "There is a %s. To take over its sessions and retained messages, stop "
-			  "this broker and run: nightjar-store import-mosquitto %s %s",
-			  path, path, directory);
+			  "this broker, and run: nightjar-store -d %s import-mosquitto %s",
+			  path, directory, path);
 }
 
 static enum err open_tables(struct store *store, struct err_detail *detail)
@@ -212,7 +210,6 @@ static void freeze(struct store *store)
 	store->first_number = meta->next_number;
 	store->first_retained_version = meta->retained_version;
 	store->started_wall_ms = meta->wall_ms;
-	store->busy_bytes = between(BUSY_MIN_BYTES, store->settings.max_bytes / 40, BUSY_MAX_BYTES);
 	store->recovering = store->settings.workers;
 }
 
@@ -399,7 +396,8 @@ void store_figures(const struct store *store, struct store_figures *out)
 		.last_commit_records =
 			__atomic_load_n(&store->last_commit_records, __ATOMIC_RELAXED),
 	};
-	if (out->state == STORE_OK && out->waiting_bytes > store->busy_bytes)
+	if (out->state == STORE_OK &&
+	    out->waiting_bytes > __atomic_load_n(&store->busy_bytes, __ATOMIC_RELAXED))
 		out->state = STORE_BUSY;
 }
 

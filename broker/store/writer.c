@@ -23,10 +23,13 @@
 #define PROCESS_DELAY_MS 1000
 #define RETRY_MS 1000
 #define HELD_MAX_MS 10000
+#define HELD_LOOK_MS 1000
 #define FULL_PERCENT 95
 #define SPACE_EVERY_MS 100
 #define COMMIT_OVERHEAD_BYTES 32768
-#define STRETCH_MAX_BYTES (UINT64_C(16) << 20)
+#define FULL_LOOK_MS 1000
+#define STRETCH_MAX_BYTES (UINT64_C(32) << 20)
+#define STRETCH_MIN_BYTES (UINT64_C(1) << 20)
 
 static uint64_t load64(const uint64_t *at)
 {
@@ -126,16 +129,25 @@ static uint64_t stretch_bytes(const struct store *store)
 	return part < STRETCH_MAX_BYTES ? part : STRETCH_MAX_BYTES;
 }
 
-static bool disk_has_stretch(struct store *store, uint64_t file_bytes)
+static uint64_t least_stretch(const struct store *store)
 {
-	uint64_t stretch = stretch_bytes(store);
+	uint64_t most = stretch_bytes(store);
 
-	if (store->reserved_bytes >= file_bytes + stretch / 2)
-		return true;
-	if (store->kv->ops->reserve(store->kv, file_bytes + stretch) != ERR_NONE)
-		return false;
-	store->reserved_bytes = file_bytes + stretch;
-	return true;
+	return most < STRETCH_MIN_BYTES ? most : STRETCH_MIN_BYTES;
+}
+
+/* What the file can grow by, for sure: all of a stretch, or what a small disk still gives. */
+static uint64_t disk_room(struct store *store, uint64_t file_bytes)
+{
+	uint64_t most = stretch_bytes(store);
+
+	if (store->reserved_bytes < file_bytes + most / 2)
+		for (uint64_t more = most; more >= least_stretch(store); more /= 2)
+			if (store->kv->ops->reserve(store->kv, file_bytes + more) == ERR_NONE) {
+				store->reserved_bytes = file_bytes + more;
+				break;
+			}
+	return store->reserved_bytes > file_bytes ? store->reserved_bytes - file_bytes : 0;
 }
 
 static void say_full(const struct store *store, bool map_is_full)
@@ -155,17 +167,38 @@ static void say_full(const struct store *store, bool map_is_full)
 			  store->settings.directory ? store->settings.directory : "the store");
 }
 
+/* On a full disk the file's own free pages are the room. */
+static enum err measure(struct store *store, bool exact, struct kv_space *space, uint64_t *out_room)
+{
+	enum err err = store->kv->ops->space(store->kv, exact, space);
+
+	if (err != ERR_NONE)
+		return err;
+	*out_room = disk_room(store, space->file_bytes);
+	if (*out_room >= least_stretch(store))
+		return ERR_NONE;
+	err = store->kv->ops->space(store->kv, true, space);
+	*out_room += space->file_bytes - space->used_bytes;
+	return err;
+}
+
 void writer_space(struct store *store, bool exact)
 {
 	struct kv_space space;
 	bool map_is_full;
+	uint64_t room;
 
-	if (store->kv->ops->space(store->kv, exact, &space) != ERR_NONE)
+	store->space_ms = clock_now_ms();
+	if (measure(store, exact, &space, &room) != ERR_NONE)
 		return;
 	__atomic_store_n(&store->file_bytes, space.file_bytes, __ATOMIC_RELAXED);
 	__atomic_store_n(&store->used_bytes, space.used_bytes, __ATOMIC_RELAXED);
+	/* What waits to be written fits: half of the room, because pages take more than records. */
+	__atomic_store_n(&store->busy_bytes,
+			 (room < stretch_bytes(store) ? room : stretch_bytes(store)) / 2,
+			 __ATOMIC_RELAXED);
 	map_is_full = space.used_bytes / FULL_PERCENT * 100 >= space.max_bytes;
-	if (map_is_full || !disk_has_stretch(store, space.file_bytes)) {
+	if (map_is_full || room < least_stretch(store)) {
 		say_full(store, map_is_full);
 		store_set_state(store, STORE_FULL);
 	} else {
@@ -185,7 +218,6 @@ static void look_at_space(struct store *store)
 	if (is_near && now - store->space_ms < SPACE_EVERY_MS &&
 	    most / 90 * 100 < store->settings.max_bytes)
 		return;
-	store->space_ms = now;
 	store->written_since = 0;
 	writer_space(store, is_near);
 }
@@ -386,6 +418,8 @@ static void take_batch(struct store *store, struct batch *batch)
 		store->is_urgent = true;
 	if (store->workers[worker] && ring_is_filling(store->workers[worker]->ring))
 		store->is_urgent = true;
+	if (load64(&store->waiting_bytes) > load64(&store->busy_bytes) / 2)
+		store->is_urgent = true;
 	if (batch->in_ring)
 		store->ledger.meta.applied[worker] = batch->sequence;
 	*store->batches_tail[worker] = batch;
@@ -408,6 +442,11 @@ static void take_batches(struct store *store)
 		if (node)
 			take_batch(store, (struct batch *)(void *)node);
 	}
+}
+
+static bool is_full(const struct store *store)
+{
+	return __atomic_load_n(&store->state, __ATOMIC_RELAXED) == STORE_FULL;
 }
 
 static uint64_t due_ms(const struct store *store)
@@ -434,7 +473,12 @@ static void sleep_until(struct store *store, uint64_t due)
 
 	if (due <= now || !mailbox_sleep(store->mailbox, false))
 		return;
-	wait_ms = due - now < 1000 ? due - now : 1000;
+	if (due == UINT64_MAX) {
+		sem_wait(&store->wake);
+		mailbox_awake(store->mailbox);
+		return;
+	}
+	wait_ms = due - now;
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
 	until.tv_sec += (time_t)(wait_ms / 1000) + until.tv_nsec / 1000000000;
@@ -462,6 +506,17 @@ static void release_held_too_long(struct store *store)
 		  released, HELD_MAX_MS / 1000);
 }
 
+static uint64_t next_look_ms(const struct store *store)
+{
+	uint64_t due = due_ms(store);
+
+	if (is_full(store) && store->space_ms + FULL_LOOK_MS < due)
+		due = store->space_ms + FULL_LOOK_MS;
+	if (store->ledger.held.count && clock_now_ms() + HELD_LOOK_MS < due)
+		due = clock_now_ms() + HELD_LOOK_MS;
+	return due;
+}
+
 static bool one_round(struct store *store)
 {
 	bool is_stopping = __atomic_load_n(&store->is_stopping, __ATOMIC_ACQUIRE);
@@ -478,7 +533,10 @@ static bool one_round(struct store *store)
 	}
 	if (is_stopping)
 		return !store->retry_ms && !mailbox_is_empty(store->mailbox);
-	sleep_until(store, due_ms(store));
+	/* Whoever is refused posts nothing, so nothing else would find that there is room again. */
+	if (is_full(store) && !store->retry_ms && clock_now_ms() - store->space_ms >= FULL_LOOK_MS)
+		writer_space(store, true);
+	sleep_until(store, next_look_ms(store));
 	return true;
 }
 

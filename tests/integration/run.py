@@ -36,6 +36,7 @@ import cases_users              # noqa: E402,F401
 import cases_metrics            # noqa: E402,F401
 import cases_hooks              # noqa: E402,F401
 import cases_passwd             # noqa: E402,F401
+import cases_store_tool         # noqa: E402,F401
 import cases_listeners          # noqa: E402,F401
 import cases_web                # noqa: E402,F401
 import cases_logs               # noqa: E402,F401

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nightjar-store: what it makes of stores, whole and damaged, and of mosquitto's mosquitto.db."""
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+
+from harness.broker import Broker, BrokerError, free_port, wait_until
+from harness.runner import case
+from support import DEADLINE_S, default_bin, equal, mosquitto_file, nightjar_only, pub, run, running, tool
+
+
+def store_program():
+    nightjar_only()
+    path = os.path.join(os.path.dirname(os.path.realpath(default_bin())), "nightjar-store")
+    if not os.path.exists(path):
+        raise BrokerError(f"{path} was not built")
+    return path
+
+
+def store(directory, *command, expect=0, stdin=None):
+    return run(store_program(), "-d", directory, *command, expect=expect, stdin=stdin)
+
+
+def refused(directory, *command):
+    """What it says when it does not do it."""
+    done = subprocess.run([store_program(), "-d", str(directory), *map(str, command)],
+                          capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    equal(done.returncode, 1)
+    return done.stderr
+
+
+def lines(directory):
+    return [json.loads(line) for line in store(directory, "export").splitlines()]
+
+
+def of_type(records, kind):
+    return [record for record in records if record["type"] == kind]
+
+
+@contextlib.contextmanager
+def folder():
+    with tempfile.TemporaryDirectory() as path:
+        yield path
+
+
+def sub_once(port, *args, version=5):
+    """A persistent session with its subscriptions, offline again."""
+    run(*tool("mosquitto_sub", port, version, "-E", *args))
+
+
+def mosquitto_db(path):
+    """A mosquitto.db of Debian's mosquitto with sessions, queues and retained messages."""
+    port = free_port()
+    config = os.path.join(path, "m.conf")
+    with open(config, "w", encoding="ascii") as file:
+        file.write(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+                   f"persistence_location {path}/\nuser root\n")
+    with subprocess.Popen([mosquitto_file("usr", "sbin", "mosquitto"), "-c", config],
+                          stderr=subprocess.DEVNULL) as broker:
+        try:
+            wait_until(lambda: pub(port, "-t", "x", "-m", "y", expect=None) is not None
+                       and broker.poll() is None and _answers(port), what="mosquitto listens")
+            sub_once(port, "-i", "old", "-c", "-q", "1", "-t", "a/#", version=4)
+            sub_once(port, "-i", "new", "-c", "-x", "600", "-q", "2", "-t", "a/b", "-u", "ada")
+            pub(port, "-i", "pub", "-u", "bob", "-t", "a/b", "-q", "2", "-m", "hello",
+                "-D", "publish", "user-property", "k", "v")
+            pub(port, "-t", "a/c", "-q", "1", "-r", "-m", "kept")
+            pub(port, "-t", "r/x", "-q", "0", "-r", "-m", "kept too")
+        finally:
+            broker.terminate()
+    return os.path.join(path, "mosquitto.db")
+
+
+def _answers(port):
+    done = subprocess.run(tool("mosquitto_pub", port, 5, "-t", "x", "-m", "y"),
+                          capture_output=True, check=False, timeout=DEADLINE_S)
+    return done.returncode == 0
+
+
+@case("nightjar-store takes over the sessions, queues and retained messages of a mosquitto.db")
+def import_mosquitto(_t):
+    with folder() as path:
+        database = mosquitto_db(path)
+        said = store(f"{path}/new", "import-mosquitto", database)
+        assert "2 sessions with 2 subscriptions and 3 messages on their way" in said, said
+        records = lines(f"{path}/new")
+        sessions = {s["name"]: s for s in of_type(records, "session")}
+        equal(sorted(sessions), ["new", "old"])
+        equal(sessions["new"]["username"], "ada")
+        equal(sessions["new"]["expiry_s"], 600)
+        equal(sessions["old"]["expiry_s"], 0xffffffff)
+        equal(sorted((s["id"], s["filter"], s["qos"]) for s in of_type(records, "subscription")),
+              sorted([(sessions["old"]["id"], "a/#", 1), (sessions["new"]["id"], "a/b", 2)]))
+        equal({r["topic"]: r["payload"] for r in of_type(records, "retained")},
+              {"a/c": "kept", "r/x": "kept too"})
+        bodies = [m["message"] for m in of_type(records, "message") if "message" in m]
+        hello = [b for b in bodies if b["topic"] == "a/b"]
+        equal(len(hello), 1)    # once, for both
+        equal((hello[0]["client_id"], hello[0]["username"]), ("pub", "bob"))
+        assert "is whole" in store(f"{path}/new", "check")
+
+
+@case("The broker serves what nightjar-store has taken from a mosquitto.db")
+def serve_imported(_t):
+    with folder() as path:
+        database = mosquitto_db(path)
+        store(f"{path}/new", "import-mosquitto", database)
+        with running(f"persistence true\npersistence_location {path}/new\nuser root\n") as broker:
+            got = run(*tool("mosquitto_sub", broker.port, 4, "-i", "old", "-c", "-q", "1",
+                            "-t", "a/#", "-C", "2", "-F", "%t %p"))
+            equal(got.splitlines(), ["a/b hello", "a/c kept"])
+            got = run(*tool("mosquitto_sub", broker.port, 5, "-i", "new", "-c", "-x", "600",
+                            "-q", "2", "-t", "a/b", "-C", "1", "-F", "%t %p %P"))
+            equal(got.split("\n")[0], "a/b hello k:v ")
+            got = run(*tool("mosquitto_sub", broker.port, 5, "-t", "r/#", "-C", "1",
+                            "-F", "%t %p %r"))
+            equal(got.strip(), "r/x kept too 1")
+
+
+@case("nightjar-store says what is wrong with a mosquitto.db that is damaged, older, or none")
+def import_damaged(_t):
+    with folder() as path:
+        database = mosquitto_db(path)
+        with open(database, "rb") as file:
+            good = file.read()
+
+        def told(data):
+            with open(f"{path}/bad", "wb") as file:
+                file.write(data)
+            text = refused(f"{path}/never", "import-mosquitto", f"{path}/bad")
+            assert not os.path.exists(f"{path}/never/nightjar.db"), text
+            return text
+
+        assert "no mosquitto.db" in told(b"something else entirely, and long enough for it")
+        assert "version 5" in told(good[:19] + b"\0\0\0\5" + good[23:])
+        assert "makes no sense" in told(good[:-7])
+        assert "makes no sense" in told(good[:27] + b"\xff\xff\xff\xff" + good[31:])
+        store(f"{path}/new", "import-mosquitto", database)
+        assert "already" in refused(f"{path}/new", "import-mosquitto", database)
+
+
+@case("nightjar-store export and import give the same store again")
+def round_trip(_t):
+    with folder() as path:
+        store(f"{path}/one", "import-mosquitto", mosquitto_db(path))
+        store(f"{path}/one", "export", f"{path}/lines")
+        store(f"{path}/two", "import", f"{path}/lines")
+        with open(f"{path}/lines", encoding="utf-8") as file:
+            equal(sorted(store(f"{path}/two", "export").splitlines()),
+                  sorted(file.read().splitlines()))
+        # Those that mosquitto's file has none of.
+        more = [
+            {"type": "store", "format": 1, "next_id": 9, "next_number": 100, "next_record": 50,
+             "retained_version": 7},
+            {"type": "session", "id": 3, "name": "c", "mqtt": 5, "expiry_s": 60, "offline_ms": 5},
+            {"type": "group", "id": 4, "name_base64": "AAFnLw==", "mqtt": 0, "expiry_s": 0},
+            {"type": "will", "id": 3, "due_ms": 17, "delay_s": 3, "expiry_s": 9, "message":
+             {"topic": "w", "payload_base64": "/wA=", "qos": 1, "flags": 1, "arrived_ms": 2}},
+            {"type": "state", "id": 3, "done_below": 20, "done": [22, 25], "flights":
+             [{"number": 20, "packet_id": 5, "state": 1, "qos": 2},
+              {"number": 19, "packet_id": 4, "state": 2, "qos": 2}], "received": [77, 3]},
+            {"type": "message", "record": 40, "message":
+             {"topic": "t", "payload": "body", "properties_base64": "AQE=", "qos": 2, "flags": 0,
+              "arrived_ms": 1, "expires_ms": 9, "client_id": "p", "listener": 1},
+             "receivers": [{"id": 3, "number": 20, "qos": 2, "subscription_ids": [1, 70000]},
+                           {"id": 4, "number": 21, "qos": 1, "retain": True}]},
+        ]
+        store(f"{path}/three", "import", stdin="".join(json.dumps(m) + "\n" for m in more))
+        records = {r["type"]: r for r in lines(f"{path}/three")}
+        for record in more:
+            again = records[record["type"]]
+            for name, value in record.items():
+                equal(again[name], value)
+        assert "is whole" in store(f"{path}/three", "check")
+
+
+@case("nightjar-store names the line and the member that make no sense, and leaves nothing")
+def import_bad_lines(_t):
+    with folder() as path:
+        for text, told in (("{", "line 1: this is no JSON"),
+                           ('{"type":"session","name":"a"}', "line 1: this member makes no sense: id"),
+                           ('{"type":"session","id":1,"name":"a"}\n{"type":"soup"}', "line 2"),
+                           ('{"type":"store","format":99}', "format"),
+                           ('{"type":"state","id":5,"done_below":1}', "damaged")):
+            with open(f"{path}/lines", "w", encoding="ascii") as file:
+                file.write(text + "\n")
+            said = refused(f"{path}/store", "import", f"{path}/lines")
+            assert told in said, (text, said)
+            assert not os.path.exists(f"{path}/store/nightjar.db"), text
+
+
+@case("nightjar-store finds damage, backs up, and compacts")
+def damage_backup_compact(_t):
+    with folder() as path:
+        store(f"{path}/one", "import-mosquitto", mosquitto_db(path))
+        store(f"{path}/one", "backup", f"{path}/copy")
+        equal(sorted(store(f"{path}/copy", "export").splitlines()),
+              sorted(store(f"{path}/one", "export").splitlines()))
+        assert "overwrites nothing" in refused(f"{path}/one", "backup", f"{path}/copy")
+        before = sorted(store(f"{path}/one", "export").splitlines())
+        assert "is whole" in store(f"{path}/one", "compact")
+        equal(sorted(store(f"{path}/one", "export").splitlines()), before)
+        assert "retained a/c, 4 bytes" in store(f"{path}/one", "dump")
+        with open(f"{path}/one/nightjar.db", "r+b") as file:
+            data = file.read()
+            at = data.rindex(b"kept too")
+            file.seek(at)
+            file.write(b"KEPT")
+        said = refused(f"{path}/one", "check")
+        assert "table retained" in said and "Nothing was changed" in said, said
+        assert "There is no store" in refused(f"{path}/nowhere", "check")
+
+
+@case("A backup of a running broker, and commands that need it stopped")
+def beside_a_broker(_t):
+    with folder() as path:
+        with Broker(f"persistence true\npersistence_location {path}/store\nuser root\n") as broker:
+            pub(broker.port, "-t", "a", "-q", "1", "-r", "-m", "first")
+            store(f"{path}/store", "backup", f"{path}/copy")
+            equal([r["payload"] for r in of_type(lines(f"{path}/copy"), "retained")], ["first"])
+            assert "is whole" in store(f"{path}/store", "check")
+            assert "stop it first" in refused(f"{path}/store", "compact")
+        with running(f"persistence true\npersistence_location {path}/copy\nuser root\n") as broker:
+            got = run(*tool("mosquitto_sub", broker.port, 5, "-t", "a", "-C", "1"))
+            equal(got.strip(), "first")
