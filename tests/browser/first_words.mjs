@@ -18,7 +18,7 @@ async function round(t, version) {
 	await page.click('[aria-label="Unsubscribe from words/#"]');
 	await t.subscribe(`words/${version}/kept`);
 	await page.locator('.badge.warm').first().waitFor();
-	await t.publish(`words/${version}/kept`, '', { retain: true });
+	await t.publish(`words/${version}/kept`, '', { qos: '0', retain: true });
 	await page.waitForFunction(() => document.getElementById('publish-result').textContent === 'Sent');
 	await page.click('#disconnect');
 	await t.state('offline');
