@@ -176,3 +176,15 @@ function(nightjar_load_programs)
 		endif()
 	endforeach()
 endfunction()
+
+# tests/durability/storage_shim.c is loaded before the C library by brokers whose disk shall fail.
+function(nightjar_storage_shim)
+	add_library(storage_shim SHARED ${CMAKE_SOURCE_DIR}/tests/durability/storage_shim.c)
+	set_target_properties(storage_shim PROPERTIES PREFIX ""
+		LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/durability)
+	target_include_directories(storage_shim PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+	# Fortified headers would replace the functions that it defines.
+	target_compile_options(storage_shim PRIVATE -fPIC -fno-sanitize=all -fno-lto -U_FORTIFY_SOURCE)
+	target_link_options(storage_shim PRIVATE -fno-sanitize=all -fno-lto)
+	target_link_libraries(storage_shim PRIVATE ${CMAKE_DL_LIBS} Threads::Threads)
+endfunction()
