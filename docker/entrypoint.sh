@@ -60,6 +60,7 @@ users() {
 configuration() {
 	echo "# Made from the environment at each start of the container."
 	echo "listener ${NIGHTJAR_LISTENER:-1883}"
+	echo "protocol any"
 	if is_true NIGHTJAR_ALLOW_ANONYMOUS "${NIGHTJAR_ALLOW_ANONYMOUS:-}"; then
 		echo "allow_anonymous true"
 	elif [ -z "${NIGHTJAR_USERNAME:-}" ]; then

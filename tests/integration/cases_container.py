@@ -181,3 +181,14 @@ def arguments(_t):
         assert "version" in it.log(), it.log()
         it.spawn("nightjar-passwd", "--help")
         equal(wait_exit(it.proc), 0)
+
+
+@case("The health check says yes while the broker serves, and no afterwards")
+def health_check(_t):
+    with container(NIGHTJAR_ALLOW_ANONYMOUS="true") as it:
+        it.start()
+        equal(subprocess.run([ENTRYPOINT, "--healthcheck"], env=it.env, timeout=DEADLINE_S,
+                             check=False, stdin=subprocess.DEVNULL).returncode, 0)
+        it.stop()
+        equal(subprocess.run([ENTRYPOINT, "--healthcheck"], env=it.env, timeout=DEADLINE_S,
+                             check=False, stdin=subprocess.DEVNULL).returncode, 1)
