@@ -27,3 +27,13 @@ def shim_library():
         if os.path.exists(path):
             return path
     raise BrokerError("storage_shim.so was not built")
+
+
+def store_config(durability="disk"):
+    """As root the broker would become a user who owns none of the test's folders."""
+    lines = ["persistence true", "persistence_location {dir}/store/", f"durability {durability}",
+             "max_queued_messages 0", "max_inflight_messages 20", "log_type error",
+             "log_type warning", "log_type notice"]
+    if os.geteuid() == 0:
+        lines.append("user root")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was promised, and whether it was kept. Knows nothing of sockets.
+
+A stream is a row of numbered messages of one publisher at one QoS under one topic. A receiver is one
+session, or a shared group, that is entitled to some streams. Numbers up to a stream's floor have been
+settled at an earlier quiet moment.
+"""
+
+
+class Violations:
+    """What went wrong, each kind shown a few times only."""
+
+    SHOWN = 5
+
+    def __init__(self):
+        self.counts = {}
+        self.texts = []
+        self.tolerated = {}     # kinds that are counted but do not end the run: for a bug hunt
+
+    def add(self, kind, text):
+        if kind in self.tolerated:
+            self.tolerated[kind] += 1
+            return
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        if self.counts[kind] <= self.SHOWN:
+            self.texts.append(f"{kind}: {text}")
+
+    def __bool__(self):
+        return bool(self.counts)
+
+    def report(self):
+        lines = [f"{count} x {kind}" for kind, count in sorted(self.counts.items())]
+        return "\n".join(lines + self.texts)
+
+
+class Stream:
+    def __init__(self, number, topic, qos, retain=False):
+        self.number, self.topic, self.qos, self.retain = number, topic, qos, retain
+        self.sent = 0           # the highest number that was begun
+        self.floor = 0
+        self.acked = set()      # above the floor: the publisher was told that it is safe
+        self.refused = set()    # above the floor: the publisher was told that it is not
+
+    def settle(self):
+        self.floor = self.sent
+        self.acked.clear()
+        self.refused.clear()
+
+
+class Receiver:
+    """exactly_once(stream): may a message come twice? in_order: not for a group, whose members share."""
+
+    def __init__(self, name, violations, qos=2, in_order=True, is_group=False):
+        self.name, self.violations, self.qos, self.in_order = name, violations, qos, in_order
+        self.where = " in a group" if is_group else ""
+        self.streams = {}       # number -> Stream
+        self.seen = {}          # number -> numbers of messages above the floor
+        self.highest = {}
+        self.received = self.doubled = 0
+
+    def entitle(self, stream):
+        self.streams[stream.number] = stream
+        self.seen[stream.number] = set()
+        self.highest[stream.number] = stream.floor
+
+    def saw(self, number, message, note=""):
+        stream = self.streams.get(number)
+        if stream is None:
+            self.violations.add("astray", f"{self.name} got stream {number}, message {message}")
+            return
+        self.received += 1
+        where = f"{self.name}: {stream.topic} QoS {stream.qos} message {message}"
+        if message > stream.sent:
+            self.violations.add("invented", where)
+        if message in stream.refused:
+            self.violations.add("refused but delivered", where)
+        if message in self.seen[number] or message <= stream.floor:
+            self.doubled += 1
+            if min(stream.qos, self.qos) == 2:
+                self.violations.add("twice at QoS 2" + self.where, f"{where} {note}")
+            return
+        self.seen[number].add(message)
+        if message < self.highest[number] and self.in_order:
+            self.violations.add("out of order", f"{where} after {self.highest[number]} {note}")
+        self.highest[number] = max(self.highest[number], message)
+
+    def missing(self):
+        """(stream, numbers) of what was acknowledged and has not come."""
+        return [(stream, lost) for number, stream in self.streams.items()
+                if (lost := stream.acked - self.seen[number])]
+
+    def report_missing(self):
+        for stream, lost in self.missing():
+            for message in sorted(lost):
+                self.violations.add("lost" + self.where, f"{self.name}: {stream.topic} QoS {stream.qos} "
+                                    f"message {message} (sent up to {stream.sent})")
+
+    def settle(self):
+        for number, stream in self.streams.items():
+            self.seen[number].clear()
+            self.highest[number] = stream.floor
+
+
+class Retained:
+    """The last value of one topic: which of the values that were sent may it have?"""
+
+    def __init__(self, topic):
+        self.topic = topic
+        self.values = [b""]     # from the last acknowledged one on
+
+    def sent(self, value):
+        self.values.append(value)
+
+    def acked(self, value):
+        """Everything before it is over, if acknowledgements come in order, as they do at one QoS."""
+        if value in self.values:
+            self.values = self.values[self.values.index(value):]
+
+    def refused(self, value):
+        """It has not happened."""
+        if value in self.values:
+            self.values.remove(value)
+
+    def allows(self, value):
+        return value in self.values
+
+    def has_to_exist(self):
+        return b"" not in self.values
