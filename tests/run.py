@@ -221,6 +221,7 @@ SUITES = {
     "conformance": run_python,
     "integration": run_python,
     "transports": run_python,
+    "durability": run_python,
     "browser": run_python,
     "libfuzzer": run_libfuzzer,
 }

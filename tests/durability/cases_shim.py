@@ -132,6 +132,19 @@ def failed_sync_forgets(_t):
         equal(child.content(), b"a" * 512 + b"c" * 512)
 
 
+@case("A disk that lies about its syncs forgets all the same")
+def lying_sync(_t):
+    with process(power=True) as child:
+        child.write(b"a" * 512, 0)
+        child.do("os.fsync(fd)")
+        child.shim["sync_lies"] = 1
+        child.write(b"b" * 512, 0, "dsync")
+        equal(child.do("os.fsync(fd)"), 0)
+        child.kill()
+        child.shim.cut_power(1.0)
+        equal(child.content(), b"a" * 512)
+
+
 @case("Faults come and go while the process runs: an error, no room, half a write, a slow sync")
 def faults(_t):
     with process() as child:

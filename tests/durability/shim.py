@@ -9,9 +9,9 @@ import random
 import struct
 
 FOR_EVER = 0xFFFFFFFF
-CONTROL = "<IIIIIIIIIII"    # struct shim_control
+CONTROL = "<IIIIIIIIIIII"   # struct shim_control
 FIELDS = ("write_error", "write_times", "grow_error", "grow_times", "sync_error", "sync_times",
-          "short_writes", "sync_delay_ms", "writes", "syncs", "faults")
+          "short_writes", "sync_delay_ms", "sync_lies", "writes", "syncs", "faults")
 UNDO_BYTES = 256 << 20
 HEADER = "<IIQ"             # struct shim_undo
 RECORD = "<IIQQQQQQQ240s"   # struct shim_record

@@ -26,6 +26,7 @@ struct shim_control {
 	struct shim_fault sync;	 /* fsync, fdatasync, msync, and writes through O_DSYNC */
 	uint32_t short_writes;	 /* so many writes do only half of their work */
 	uint32_t sync_delay_ms;	 /* each sync takes that much longer */
+	uint32_t sync_lies;	 /* not 0: a sync says that all is well, and covers nothing */
 	/* What happened, for the tests to see that the fault was met. */
 	uint32_t writes, syncs, faults;
 };

@@ -113,7 +113,9 @@ class Cast:
     def check(self):
         """Everything that is on its way arrives; then nothing may be missing."""
         self.crowd.load = False
-        self.crowd.run_until(self._is_quiet, QUIET_DEADLINE_S)
+        self.crowd.run_until(lambda: self.violations or self._is_quiet(), QUIET_DEADLINE_S)
+        if self.violations:
+            return
         self._say_what_hangs()
         for receiver in self.receivers:
             receiver.report_missing()
@@ -185,9 +187,9 @@ class Torture:
     """The rounds. After run(): kills, checks, cast.violations."""
 
     def __init__(self, kills, durability="disk", power=None, seed=None, size=1, workers=None,
-                 config="", check_chance=0.3, talk=False, tolerate=()):
+                 config="", check_chance=0.3, talk=False, tolerate=(), lies=False):
         self.kills_wanted, self.power, self.talk = kills, power, talk
-        self.check_chance, self.tolerate = check_chance, tolerate
+        self.check_chance, self.tolerate, self.lies = check_chance, tolerate, lies
         self.seed = seed if seed is not None else random.randrange(1 << 30)
         self.rng = random.Random(self.seed)
         self.broker = Broker(store_config(durability) + config, workers=workers or 3)
@@ -217,6 +219,8 @@ class Torture:
         self.broker._spawn()
         self.broker._wait_listening()
         self.cast = Cast(self.broker.port, self.seed, self.size)
+        if self.lies:
+            self.shim["sync_lies"] = 1
         self.cast.violations.tolerated.update(dict.fromkeys(self.tolerate, 0))
         self.cast.begin()
         while self.kills < self.kills_wanted and not self.cast.violations:
