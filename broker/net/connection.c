@@ -171,6 +171,10 @@ static void connection_read(struct connection *conn)
 {
 	if (conn->flags & (CONNECTION_PAUSED | CONNECTION_STALLED | CONNECTION_CLOSING))
 		return;
+	if (connection_is_pushed(conn)) {
+		connection_hand_up(conn, slice_of(conn->in, conn->in_len));
+		return;
+	}
 	if (turn_has_budget(conn->worker, net_worker_of(conn->worker))) {
 		if (conn->in_wanted > NET_READ_BYTES)
 			read_large(conn);
@@ -310,7 +314,7 @@ static void connection_watch(struct connection *conn)
 		conn->transport->watch(conn, events);
 	else if (poller_watch(net_worker_of(conn->worker)->poller, conn) != ERR_NONE)
 		conn->ops->on_lost(conn, ENOMEM);
-	else if (added & UV_READABLE)
+	if (added & UV_READABLE)
 		look_again(conn);
 }
 
@@ -431,12 +435,20 @@ static void read_in_a_later_turn(struct connection *conn)
 	worker_add_task(conn->worker, &net->resume_task);
 }
 
+/* Bytes that no event will tell of: inside the transport, or pushed while it was not read. */
+static bool has_unread(const struct connection *conn)
+{
+	if (connection_is_pushed(conn))
+		return conn->in_len > 0 && conn->in_len >= conn->in_wanted;
+	return conn->transport->has_pending && conn->transport->has_pending(conn);
+}
+
 /* Bytes inside the transport do not make the socket readable: they are asked for by ourselves. */
 static void look_again(struct connection *conn)
 {
-	if (!conn->worker || connection_is_closing(conn) || !conn->transport->has_pending)
+	if (!conn->worker || connection_is_closing(conn))
 		return;
-	if (conn->transport->has_pending(conn))
+	if (has_unread(conn))
 		read_in_a_later_turn(conn);
 	if (conn->flags & (CONNECTION_READ_WANTS_WRITE | CONNECTION_WRITE_WANTS_READ))
 		connection_watch(conn);
@@ -468,7 +480,7 @@ static void resume_now(struct connection *conn)
 		return;
 	if (conn->flags & CONNECTION_RESUME_WANTED)
 		unpause(conn);
-	if (conn->worker && conn->transport->has_pending && conn->transport->has_pending(conn))
+	if (conn->worker && has_unread(conn))
 		connection_read(conn);
 }
 

@@ -194,6 +194,17 @@ static void relay_on_drained(struct connection *conn)
 	return_held(conn->worker, &((struct relay *)(void *)conn)->held);
 }
 
+/* What was said before the peer went is heard, beyond the window once. */
+static void relay_tell_lost(struct relay *relay)
+{
+	struct connection *conn = &relay->conn;
+
+	if (conn->in_len)
+		relay_send(relay, RELAY_DATA, slice_of(conn->in, conn->in_len));
+	relay_send(relay, RELAY_LOST, SLICE_NONE);
+	connection_close(conn);
+}
+
 static void relay_on_lost(struct connection *conn, int error)
 {
 	struct relay *relay = (struct relay *)(void *)conn;
@@ -202,13 +213,9 @@ static void relay_on_lost(struct connection *conn, int error)
 		return;
 	relay->has_lost = true;
 	relay->error = error;
-	if (relay->far) {
-		/* What was said before it went is heard, beyond the window once. */
-		if (conn->in_len)
-			relay_send(relay, RELAY_DATA, slice_of(conn->in, conn->in_len));
-		relay_send(relay, RELAY_LOST, SLICE_NONE);
-	}
-	connection_close(conn);
+	/* Else as soon as it is known where the far end is. */
+	if (relay->far)
+		relay_tell_lost(relay);
 }
 
 static void relay_on_closed(struct connection *conn)
@@ -235,7 +242,7 @@ static void relay_hello(struct relay *relay, struct relay_far *far, uint16_t the
 	relay->far = far;
 	relay->there = there;
 	if (relay->has_lost)
-		relay_send(relay, RELAY_LOST, SLICE_NONE);
+		relay_tell_lost(relay);
 	else
 		connection_resume(&relay->conn);
 }
