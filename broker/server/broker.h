@@ -55,9 +55,6 @@ struct broker {
 	struct err_detail recovery_detail;
 };
 
-/* Any thread: does the broker serve, with all that was stored? For health checks. */
-bool broker_is_ready(void);
-
 static inline const struct config *broker_config(const struct broker *broker)
 {
 	return snapshot_config(broker->settings);

@@ -9,14 +9,6 @@
 #include "session/recover.h"
 #include "store/commit_wait.h"
 
-/* Any thread, atomic: all that was stored is served again. */
-static bool is_ready;
-
-bool broker_is_ready(void)
-{
-	return __atomic_load_n(&is_ready, __ATOMIC_ACQUIRE);
-}
-
 static const char *directory_of(const struct config *config)
 {
 	return config->persistence_location ? config->persistence_location : ".";
@@ -76,7 +68,6 @@ enum err persistence_open(struct broker *broker, struct err_detail *detail)
 	bool was_empty = !has_file(directory, "data.mdb");
 	enum err err;
 
-	__atomic_store_n(&is_ready, false, __ATOMIC_RELEASE);
 	if (!config->persistence || config->durability == STORE_NONE) {
 		log_memory_only(config);
 		return ERR_NONE;
@@ -131,7 +122,6 @@ static void all_serve(void *context)
 {
 	struct broker *broker = context;
 
-	__atomic_store_n(&is_ready, true, __ATOMIC_RELEASE);
 	if (broker->store)
 		uv_sem_post(&broker->recovered);
 }
@@ -143,8 +133,10 @@ static void finish(struct worker *me, void *context)
 	sessions_recover_finish(me, store_wall_now_ms(broker->store));
 }
 
+/* Ready before the first is served: who looks at once sees it. */
 static void all_finished(void *context)
 {
+	broker_web_set_ready(true);
 	runtime_on_every_worker(starting->runtime, serve, all_serve, context);
 }
 
@@ -182,6 +174,7 @@ void persistence_worker_start(struct worker *me, struct broker *broker, worker_h
 	struct err_detail detail = {.text = "No memory to read the store."};
 
 	if (!broker->store) {
+		broker_web_set_ready(true);
 		hook(me);
 		return;
 	}
@@ -194,7 +187,6 @@ void persistence_worker_start(struct worker *me, struct broker *broker, worker_h
 enum err persistence_wait(struct broker *broker, struct err_detail *detail)
 {
 	if (!broker->store) {
-		__atomic_store_n(&is_ready, true, __ATOMIC_RELEASE);
 		return ERR_NONE;
 	}
 	uv_sem_wait(&broker->recovered);
@@ -210,7 +202,6 @@ void persistence_worker_fini(struct worker *worker)
 
 void persistence_close(struct broker *broker)
 {
-	__atomic_store_n(&is_ready, false, __ATOMIC_RELEASE);
 	if (!broker->store)
 		return;
 	store_close(&broker->store);

@@ -89,6 +89,7 @@ struct client {
 	uint16_t receive_maximum;     /* the client's */
 	uint16_t keep_alive_s;	      /* in force; 0: none */
 	uint16_t topic_alias_maximum; /* the client's */
+	uint16_t subacks;	      /* that wait, and retained messages for them */
 	uint16_t received;	      /* publications of QoS 1 and 2 that we have not finished */
 	uint8_t version;	      /* enum mqtt_version */
 	uint8_t state;		      /* enum client_state */

@@ -82,6 +82,9 @@ static bool feed_run(struct worker *me, struct task *task)
 	for (unsigned i = 0; i < FEED_MESSAGES_PER_SLICE; i++) {
 		struct message *message;
 
+		/* What comes in answer to a SUBSCRIBE comes behind its SUBACK. */
+		if (feed->session->client && feed->session->client->subacks)
+			return false;
 		if (!session_is_ready(me, feed->session, feed->subscription->subscription.qos))
 			return false;
 		message = retained_cursor_next(me, feed->cursor, &nodes, &more);

@@ -68,11 +68,15 @@ static void publication_is_finished(struct client *client, const struct pending_
 static void send_ready(struct client *client)
 {
 	struct pending_ack *ack;
+	bool is_suback;
 
 	while ((ack = ack_queue_ready(&client->acks)) != NULL) {
 		publication_is_finished(client, ack);
+		is_suback = ack->type == PACKET_SUBACK;
 		send_pending(client, ack);
 		ack_queue_pop(&client->acks);
+		if (is_suback && --client->subacks == 0 && client->session)
+			feeds_wake(client->conn.worker, client->session);
 	}
 	if (client->acks.count < ACKS_WAITING_MAX / 2)
 		client_unpark(client, PARK_ACKS);
@@ -87,6 +91,8 @@ bool client_answer(struct client *client, const struct pending_ack *ack)
 		return true;
 	}
 	if (ack_queue_push(&client->acks, ack) == ERR_NONE) {
+		if (ack->type == PACKET_SUBACK)
+			client->subacks++;
 		if (client->acks.count >= ACKS_WAITING_MAX)
 			client_park(client, PARK_ACKS);
 		return true;

@@ -9,7 +9,8 @@ folder). A text without a listener gets one on 127.0.0.1:{port}; without allow_a
 clients are allowed. Leaving the `with` block stops the broker with SIGTERM and raises BrokerError
 if it does not end with exit code 0 in time, or if a sanitizer wrote a report into its log.
 
-Environment: NIGHTJAR_BIN (default build/bin/nightjar), NIGHTJAR_WORKERS (adds worker_threads).
+Environment: NIGHTJAR_BIN (default build/bin/nightjar), NIGHTJAR_WORKERS (adds worker_threads),
+NIGHTJAR_STORE (adds persistence with this durability: disk or process).
 """
 import os
 import re
@@ -79,6 +80,7 @@ class Broker:
         self.is_nightjar = "mosquitto" not in os.path.basename(self.binary)
         self.config_template = config
         self.workers = workers or os.environ.get("NIGHTJAR_WORKERS")
+        self.durability = os.environ.get("NIGHTJAR_STORE")
         self.args = list(args)
         self.extra_env = dict(env or {})
         self.files = dict(files or {})
@@ -266,6 +268,9 @@ class Broker:
             head.append("user root")
         if self.is_nightjar and self.workers and "worker_threads" not in words:
             head.append(f"worker_threads {self.workers}")
+        if self.is_nightjar and self.durability and "persistence" not in words:
+            head += ["persistence true", "persistence_location {dir}/store",
+                     f"durability {self.durability}"]
         return transport.adapt("\n".join(head) + "\n" + text, self.ports, self.dir)
 
     def _spawn(self):

@@ -23,9 +23,10 @@ class Container:
         nightjar_only()
         self.port = free_port()
         self.folders = {name: os.path.join(folder, name.lower()) for name in ("CONF", "DATA", "RUN")}
-        for path in self.folders.values():
-            os.mkdir(path)
-            os.chmod(path, 0o777)
+        for name, path in self.folders.items():
+            if name != "DATA":      # the broker makes its own, which nobody else may write in
+                os.mkdir(path)
+                os.chmod(path, 0o777)
         self.log_path = os.path.join(folder, "log")
         self.env = {"PATH": os.path.dirname(default_bin()) + ":" + os.environ["PATH"],
                     "NIGHTJAR_LISTENER": f"{self.port} 127.0.0.1"}
