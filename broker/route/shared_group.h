@@ -62,14 +62,12 @@ void shared_ticket_finish(struct worker *me, struct shared_ticket *ticket,
 
 /*
  * A message of a group that keeps its messages, QoS 2: the member's session takes it over when it
- * gives it a Packet Identifier, because from then on it may go to nobody else [MQTT-4.8.2-4]. What
- * was never sent is given back (before the ticket, with SHARED_BACK). Both return the number at the
- * new place; 0: the group keeps nothing of it.
+ * gives it a Packet Identifier, because from then on it may go to nobody else [MQTT-4.8.2-4]. Returns
+ * its number there; 0: the group keeps nothing of it. With SHARED_BACK (it was never sent) the
+ * group takes it back from there.
  */
 uint64_t shared_ticket_take_over(struct worker *me, struct shared_ticket *ticket, uint64_t store_id,
 				 const struct store_delivery *delivery);
-void shared_ticket_give_back(struct worker *me, struct shared_ticket *ticket, uint64_t store_id,
-			     uint64_t number);
 
 /* How one member takes part. */
 struct shared_options {

@@ -367,6 +367,8 @@ void shared_home_take_back(struct worker *me, struct shared_ticket *ticket)
 	member->unacknowledged--;
 	if (member->group)
 		shared_choose_update(group, member);
+	if (ticket->outcome == SHARED_BACK)
+		shared_keep_back(me, group, ticket);
 	if (ticket->outcome == SHARED_BACK && !group->is_dead) {
 		put_back(me, group, member, ticket);
 	} else {

@@ -57,7 +57,9 @@ struct shared_ticket {
 	struct message *message;	       /* a shared reference */
 	uint64_t number;		       /* of arrival in the group */
 	uint64_t store_id, store_number;       /* where the group keeps it; number 0: it does not */
-	handle_t endpoint;		       /* the member's */
+	uint64_t taken_id,
+		taken_number; /* where the member's session keeps it; id 0: it does not */
+	handle_t endpoint;    /* the member's */
 	uint32_t subscription_id;
 	uint16_t rights_generation;
 	uint8_t qos;	  /* the message's for this group */
@@ -143,6 +145,9 @@ void shared_home_configure(struct worker *me);
 /* shared_keep.c: what of a group is in the store. Each is one look at a number for all others. */
 void shared_keep(struct worker *me, struct shared_group *group, struct shared_ticket *ticket,
 		 const struct delivery *delivery);
+/* It came back. */
+void shared_keep_back(struct worker *me, const struct shared_group *group,
+		      struct shared_ticket *ticket);
 void shared_keep_done(struct worker *me, const struct shared_group *group,
 		      const struct shared_ticket *ticket);
 void shared_keep_end(struct worker *me, struct shared_group *group);

@@ -38,6 +38,25 @@ void shared_keep(struct worker *me, struct shared_group *group, struct shared_ti
 					   });
 }
 
+/* By the group's home, as all that is posted for its queue: so the numbers rise. */
+void shared_keep_back(struct worker *me, const struct shared_group *group,
+		      struct shared_ticket *ticket)
+{
+	if (ticket->taken_id == 0)
+		return;
+	if (group->store_id)
+		ticket->store_number = store_queue(me, group->store_id, ticket->message,
+						   &(struct store_delivery){
+							   .qos = ticket->qos,
+							   .retain = ticket->is_retained,
+							   .from_id = ticket->taken_id,
+							   .from_number = ticket->taken_number,
+						   });
+	else
+		store_done(me, ticket->taken_id, ticket->taken_number);
+	ticket->taken_id = 0;
+}
+
 void shared_keep_done(struct worker *me, const struct shared_group *group,
 		      const struct shared_ticket *ticket)
 {
@@ -62,17 +81,7 @@ uint64_t shared_ticket_take_over(struct worker *me, struct shared_ticket *ticket
 	moving.from_id = ticket->store_id;
 	moving.from_number = ticket->store_number;
 	ticket->store_number = 0;
-	return store_queue(me, store_id, ticket->message, &moving);
-}
-
-void shared_ticket_give_back(struct worker *me, struct shared_ticket *ticket, uint64_t store_id,
-			     uint64_t number)
-{
-	ticket->store_number = store_queue(me, ticket->store_id, ticket->message,
-					   &(struct store_delivery){
-						   .qos = ticket->qos,
-						   .retain = ticket->is_retained,
-						   .from_id = store_id,
-						   .from_number = number,
-					   });
+	ticket->taken_id = store_id;
+	ticket->taken_number = store_queue(me, store_id, ticket->message, &moving);
+	return ticket->taken_number;
 }

@@ -180,9 +180,8 @@ void session_finish_slot(struct worker *me, struct session *session, struct wind
 	struct outgoing out = window_remove(session->window, slot);
 
 	counter_sub(me->counters, COUNTER_MESSAGES_INFLIGHT, 1);
-	if (outcome == SHARED_BACK)
-		keep_give_back(me, session, &out);
-	else
+	/* What goes back to its group the group takes over in the store. */
+	if (outcome != SHARED_BACK)
 		keep_done(me, session, &out);
 	outgoing_ticket_finish(me, &out, outcome);
 	outgoing_fini(me, &out);

@@ -214,13 +214,6 @@ static void take_over(struct worker *me, struct session *session, struct outgoin
 					      });
 }
 
-void keep_give_back(struct worker *me, struct session *session, struct outgoing *out)
-{
-	if (out->number && session->kept)
-		shared_ticket_give_back(me, out->ticket, session->kept->id, out->number);
-	out->number = 0;
-}
-
 void keep_packet_id(struct worker *me, struct session *session, struct window_slot *slot)
 {
 	if (slot->out.ticket && slot->out.qos == 2)

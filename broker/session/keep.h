@@ -53,8 +53,6 @@ void keep_queue(struct worker *me, struct session *session, const struct deliver
 		struct outgoing *out);
 void keep_packet_id(struct worker *me, struct session *session, struct window_slot *slot);
 bool keep_release_post(struct worker *me, struct session *session, struct window_slot *slot);
-/* Its ticket goes back to the group, and with it its place in the store. */
-void keep_give_back(struct worker *me, struct session *session, struct outgoing *out);
 /* Lets session_pump() run when the slot's post is committed. */
 void keep_wait(struct worker *me, struct session *session, const struct window_slot *slot);
 
