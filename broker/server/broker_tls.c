@@ -4,7 +4,7 @@
  * file changes.
  *
  * Renewing a certificate is often a dozen steps: files are written, renamed, links are changed. So a
- * change is only taken up once it has been quiet for WATCH_SETTLE_MS. Directories are watched, and
+ * change is only taken up when two looks, WATCH_SETTLE_MS apart, have seen the same. Directories are watched, and
  * not files, because a file that is replaced by another under its name is not heard of again. Where
  * nothing can be heard (some network file systems) the files are looked at every WATCH_LOOK_MS.
  */
@@ -28,12 +28,14 @@ struct watched_directory {
 struct broker_tls {
 	struct broker *broker;
 	struct tls_server **servers; /* one per listener; NULL: none */
-	uint64_t *signatures;	     /* what the files of each looked like */
+	uint64_t *signatures;	     /* what the files of each looked like when they were read */
+	uint64_t *last_seen;	     /* and at the last look */
 	size_t count;
 	uv_timer_t timer;
 	struct watched_directory *directories[WATCH_DIRECTORIES_MAX];
 	size_t directory_count;
 	bool is_watching;
+	bool is_looking; /* something was heard: the timer looks soon */
 };
 
 /* Settings. */
@@ -125,8 +127,9 @@ enum err broker_tls_open(struct broker *broker, const struct config *config,
 		all->broker = broker;
 		all->servers = calloc(config->listener_count, sizeof(struct tls_server *));
 		all->signatures = calloc(config->listener_count, sizeof *all->signatures);
+		all->last_seen = calloc(config->listener_count, sizeof *all->last_seen);
 	}
-	if (!all || !all->servers || !all->signatures)
+	if (!all || !all->servers || !all->signatures || !all->last_seen)
 		return err_set(detail, ERR_NOMEM, "No memory for TLS.");
 	all->count = config->listener_count;
 	for (size_t i = 0; i < all->count && err == ERR_NONE; i++) {
@@ -157,6 +160,7 @@ void broker_tls_close(struct broker *broker)
 		tls_server_destroy(&all->servers[i]);
 	free(all->servers);
 	free(all->signatures);
+	free(all->last_seen);
 	free(all);
 	broker->tls = NULL;
 }
@@ -216,27 +220,47 @@ void broker_tls_reload(struct broker *broker, const struct config *config)
 
 /* Watching. */
 
-static void on_settled(uv_timer_t *timer)
+static void on_look(uv_timer_t *timer);
+
+static void look_soon(struct broker_tls *all)
+{
+	/* Not put off by what comes meanwhile: the log may lie in the same directory. */
+	if (all->is_looking)
+		return;
+	all->is_looking = true;
+	uv_timer_start(&all->timer, on_look, WATCH_SETTLE_MS, 0);
+}
+
+static void on_look(uv_timer_t *timer)
 {
 	struct broker_tls *all = timer->data;
 	const struct config *config = broker_config(all->broker);
-	bool has_changed = false;
+	bool has_changed = false, is_changing = false;
 
+	all->is_looking = false;
 	for (size_t i = 0; i < all->count && i < config->listener_count; i++) {
 		const struct config_listener *listener = &config->listeners[i];
+		uint64_t seen = all->servers[i] ? signature_of(listener) : 0;
 
-		if (!all->servers[i] || signature_of(listener) == all->signatures[i])
+		if (!all->servers[i] || seen == all->signatures[i])
 			continue;
-		reload_one(all, i, listener);
-		has_changed = true;
+		if (seen == all->last_seen[i]) {
+			reload_one(all, i, listener);
+			has_changed = true;
+		} else {
+			all->last_seen[i] = seen;
+			is_changing = true;
+		}
 	}
 	if (has_changed) {
 		/* A link may lead to another directory now. */
 		stop_watching(all);
 		start_watching(all, config);
 	} else {
-		uv_timer_start(&all->timer, on_settled, WATCH_LOOK_MS, 0);
+		uv_timer_start(&all->timer, on_look, WATCH_LOOK_MS, 0);
 	}
+	if (is_changing)
+		look_soon(all);
 }
 
 static void on_event(uv_fs_event_t *event, const char *name, int events, int status)
@@ -246,7 +270,7 @@ static void on_event(uv_fs_event_t *event, const char *name, int events, int sta
 	(void)name;
 	(void)events;
 	(void)status;
-	uv_timer_start(&all->timer, on_settled, WATCH_SETTLE_MS, 0);
+	look_soon(all);
 }
 
 static void watch_directory(struct broker_tls *all, const char *path)
@@ -321,7 +345,7 @@ static void start_watching(struct broker_tls *all, const struct config *config)
 		if (all->servers[i])
 			visit_files(&config->listeners[i], watch_file, all);
 	}
-	uv_timer_start(&all->timer, on_settled, WATCH_LOOK_MS, 0);
+	uv_timer_start(&all->timer, on_look, WATCH_LOOK_MS, 0);
 }
 
 static void on_directory_closed(uv_handle_t *handle)
@@ -336,6 +360,7 @@ static void stop_watching(struct broker_tls *all)
 	all->directory_count = 0;
 	if (all->is_watching)
 		uv_timer_stop(&all->timer);
+	all->is_looking = false;
 }
 
 void broker_tls_start_watching(struct broker *broker)
