@@ -19,7 +19,7 @@
 #include "net/transport_tls.h"
 
 #define HANDSHAKE_GRACE_MS 1000u
-#define HANDSHAKE_TURN_US 2000u
+#define HANDSHAKE_TURN_US 500u
 
 static bool has_time(struct first_bytes *mine)
 {
@@ -64,18 +64,33 @@ static enum outcome start_handshake(struct arrival *arrival)
 	return OUTCOME_NEXT;
 }
 
+/* Somebody is queued: goes on in the next turn, or when the oldest has had its place long enough. */
+static void wait_for_room(struct first_bytes *mine)
+{
+	struct worker *me = mine->worker;
+
+	if (!mine->queued.first)
+		return;
+	if (mine->shaking.count < mine->settings.max_handshakes) {
+		if (!mine->begin_task.pprev)
+			worker_add_task(me, &mine->begin_task);
+		return;
+	}
+	timer_disarm(&me->wheel, &mine->grace);
+	timer_arm_at(&me->wheel, &mine->grace,
+		     mine->shaking.first->owner->started_ms + HANDSHAKE_GRACE_MS);
+}
+
 enum outcome handshake_begin(struct arrival *arrival)
 {
 	struct worker *me = arrival->worker;
 	struct first_bytes *mine = first_bytes_of(me);
 
-	if (make_room(mine))
+	if (!mine->queued.first && has_time(mine) && make_room(mine))
 		return start_handshake(arrival);
 	arrival->stage = STAGE_QUEUED;
 	arrival_list_add(&mine->queued, arrival, &arrival->in_queue);
-	timer_disarm(&me->wheel, &mine->grace);
-	timer_arm_at(&me->wheel, &mine->grace,
-		     mine->shaking.first->owner->started_ms + HANDSHAKE_GRACE_MS);
+	wait_for_room(mine);
 	return arrival_wait(arrival, 0);
 }
 
@@ -93,11 +108,10 @@ bool handshake_begin_waiting(struct worker *me, struct task *task)
 		if (start_handshake(arrival) != OUTCOME_GONE)
 			arrival_go_on(arrival);
 	}
-	if (!mine->queued.first || !mine->shaking.first)
-		return false;
-	timer_disarm(&me->wheel, &mine->grace);
-	timer_arm_at(&me->wheel, &mine->grace,
-		     mine->shaking.first->owner->started_ms + HANDSHAKE_GRACE_MS);
+	/* The next turn has time again. */
+	if (mine->queued.first && !has_time(mine))
+		return true;
+	wait_for_room(mine);
 	return false;
 }
 

@@ -31,6 +31,7 @@ import cases_signals            # noqa: E402,F401
 import cases_start              # noqa: E402,F401
 import cases_service            # noqa: E402,F401
 import cases_container          # noqa: E402,F401
+import cases_any                # noqa: E402,F401
 import cases_tls                # noqa: E402,F401
 import cases_users              # noqa: E402,F401
 import cases_metrics            # noqa: E402,F401
