@@ -3,12 +3,9 @@
 from harness.runner import case
 from oracle import Receiver, Retained, Stream, Violations
 from torture import Torture
-from torture_support import shim_library
+from torture_support import KNOWN, shim_library
 
 KILLS = 4
-# Shared groups are not whole after a kill yet.
-KNOWN = ("twice at QoS 2 in a group", "lost in a group")
-
 
 def _hold(torture):
     torture.run()

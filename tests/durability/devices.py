@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts that devices play in the torture."""
+import time
+
 from crowd import MAYBE, NO, YES, Device
-from harness.mqtt_packets import V5
+from harness.mqtt_packets import V5, V311, publish
 from oracle import Retained
 
 WINDOW = 20
@@ -110,8 +112,9 @@ class Flipper(Device):
         wanted = NO if self.knows[text] == YES else YES
         self.knows[text] = MAYBE
 
-        def then(_packet):
-            self.knows[text] = wanted
+        def then(packet):
+            if wanted == NO or packet.reasons[0] < 0x80:
+                self.knows[text] = wanted
 
         if wanted == YES:
             self.subscribe([(text, self.rng.choice((1, 2)))], then)
@@ -157,9 +160,9 @@ class Wanderer(Device):
         text = f"g/{self.name}/{self.generation}"
         self.filter = MAYBE, text
 
-        def then(_packet):
+        def then(packet):
             # A session of version 3 with Clean Session ends with its connection.
-            self.filter = (YES if self.session == YES else MAYBE), text
+            self.filter = (YES if self.session == YES and packet.reasons[0] < 0x80 else MAYBE), text
 
         self.subscribe([(text, 1)], then)
 
@@ -253,3 +256,41 @@ class Reader(Device):
 
     def on_message(self, packet):
         self.values[packet.topic] = packet.payload
+
+
+class Witness(Device):
+    """Needs no store: sends itself one message after the other, and notes how long each took."""
+
+    def __init__(self, crowd, name, qos):
+        super().__init__(crowd, name, V311, clean=True)
+        self.qos = qos
+        self.topic = f"n/{name}"
+        self.is_subscribed = False
+        self.sent_at = None
+        self.took = []
+
+    def on_up(self, session_present):
+        self.is_subscribed = False
+        self.sent_at = None
+        self.subscribe([(self.topic, self.qos)], self._on_suback)
+
+    def _on_suback(self, _packet):
+        self.is_subscribed = True
+
+    def work(self, now):
+        if self.is_subscribed and self.sent_at is None:
+            self.sent_at = now
+            if self.qos:
+                self.publish(self.topic, b"x", self.qos)
+            else:
+                self.send(publish(self.topic, b"x", version=self.version))
+
+    def on_message(self, packet):
+        if self.sent_at is not None:
+            self.took.append(time.monotonic() - self.sent_at)
+            self.sent_at = None
+
+    def waited(self):
+        """Also what is still waited for."""
+        now = time.monotonic()
+        return self.took + ([now - self.sent_at] if self.sent_at is not None else [])

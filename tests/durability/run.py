@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 from harness import runner      # noqa: E402
 
 # Importing a file of cases registers them.
+import cases_faults             # noqa: E402,F401
 import cases_torture            # noqa: E402,F401
 import cases_shim               # noqa: E402,F401
 

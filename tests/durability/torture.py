@@ -187,9 +187,11 @@ class Torture:
     """The rounds. After run(): kills, checks, cast.violations."""
 
     def __init__(self, kills, durability="disk", power=None, seed=None, size=1, workers=None,
-                 config="", check_chance=0.3, talk=False, tolerate=(), lies=False):
+                 config="", check_chance=0.3, talk=False, tolerate=(), lies=False,
+                 faults=False):
         self.kills_wanted, self.power, self.talk = kills, power, talk
         self.check_chance, self.tolerate, self.lies = check_chance, tolerate, lies
+        self.has_faults = faults
         self.seed = seed if seed is not None else random.randrange(1 << 30)
         self.rng = random.Random(self.seed)
         self.broker = Broker(store_config(durability) + config, workers=workers or 3)
@@ -201,8 +203,9 @@ class Torture:
         self.broker._prepare()
         os.mkdir(self.broker.path("store"), 0o700)
         try:
-            if self.power is not None:
-                self.shim = Shim(shim_library(), self.broker.dir, self.broker.path("store"), True)
+            if self.power is not None or self.has_faults:
+                self.shim = Shim(shim_library(), self.broker.dir, self.broker.path("store"),
+                                 self.power is not None)
                 self.broker.extra_env.update(self.shim.env)
             self._rounds()
             return self
@@ -215,7 +218,7 @@ class Torture:
             if not (self.cast and self.cast.violations and os.environ.get("NIGHTJAR_KEEP")):
                 self.broker._remove_dir()
 
-    def _rounds(self):
+    def _begin(self):
         self.broker._spawn()
         self.broker._wait_listening()
         self.cast = Cast(self.broker.port, self.seed, self.size)
@@ -223,6 +226,9 @@ class Torture:
             self.shim["sync_lies"] = 1
         self.cast.violations.tolerated.update(dict.fromkeys(self.tolerate, 0))
         self.cast.begin()
+
+    def _rounds(self):
+        self._begin()
         while self.kills < self.kills_wanted and not self.cast.violations:
             self._live()
             self._kill()
@@ -248,7 +254,7 @@ class Torture:
             return
         self.broker.kill()
         self.kills += 1
-        if self.shim:
+        if self.power is not None:
             self.sectors += self.shim.cut_power(
                 self.rng.choice((1.0, self.power, self.power)), self.rng)
         # What the broker had written to its sockets has arrived, and counts.
