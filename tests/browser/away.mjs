@@ -29,4 +29,5 @@ run(async (t) => {
 	check(/alone and last/.test(await page.textContent('#subscribe-problem')), 'a bad filter is explained');
 	await t.publish('a/+', 'x');
 	check(/one topic/.test(await page.textContent('#publish-problem')), 'a bad topic is explained');
+	check(await page.locator('.field:has([name="topic"]) + #publish-problem').count() === 1, 'below its field');
 });

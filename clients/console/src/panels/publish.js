@@ -75,7 +75,13 @@ export function publicationOf() {
 		retain: fields.retain.checked, properties: isVersion5() ? properties() : {} } };
 }
 
+// The complaint stands below the field that it is about, or above the button.
 function complain(text, field = null) {
+	if (field) {
+		field.closest('.field').after(problem);
+	} else {
+		form.querySelector('.actions').before(problem);
+	}
 	showProblem(problem, text);
 	result.textContent = '';
 	for (const one of [fields.topic, fields.payload, fields.responseTopic]) {
