@@ -6,6 +6,9 @@
     unix    clients come through a Unix socket beside the TCP port
     any     the listener is one for any protocol: raw clients come plain and in TLS by turns, programs
             with TLS
+    ws      the broker's listener is one for WebSocket; programs that cannot do that come through a
+            Unix socket beside it
+    wss     the same with a certificate
 
 A case that writes its listeners' protocol or certificates itself is left as it is. Whoever connects
 asks here by port: dial() for sockets, tool_args() for mosquitto's programs, environment() for others.
@@ -21,9 +24,11 @@ import tempfile
 import threading
 
 from harness.certificates import Authority
+from harness.websocket import Stream, WebSocket
 
-NAMES = ("tcp", "tls", "unix", "any")
+NAMES = ("tcp", "tls", "unix", "any", "ws", "wss")
 LISTENER = re.compile(r"^listener \{(port\d?)\} 127\.0\.0\.1[ \t]*$", re.MULTILINE)
+BY_UNIX = ("unix", "ws", "wss")       # how programs come that are neither ours nor MQTT.js
 OWN = re.compile(r"^(certfile|psk_hint|protocol|proxy_protocol)\b", re.MULTILINE)
 
 _lock = threading.Lock()
@@ -54,8 +59,10 @@ def _lines(port_name, folder):
     """What stands below, or beside, a listener."""
     if name() == "unix":
         return f"listener 0 {folder}/{port_name}.sock\n"
+    if name() == "ws":
+        return "protocol websockets\n"
     made = authority()
-    protocol = "protocol any\n" if name() == "any" else ""
+    protocol = {"any": "protocol any\n", "wss": "protocol websockets\n"}.get(name(), "")
     return f"{protocol}certfile {made.path('server.crt')}\nkeyfile {made.path('server.key')}\n"
 
 
@@ -67,7 +74,9 @@ def adapt(text, ports, folder):
     def with_transport(match):
         path = os.path.join(folder, match[1] + ".sock")
         _places[ports[match[1]]] = (name(), path)
-        return match[0] + "\n" + _lines(match[1], folder).rstrip("\n")
+        # Options that follow belong to the listener of the case, so another one stands before it.
+        before = f"listener 0 {path}\n" if name() in ("ws", "wss") else ""
+        return before + match[0] + "\n" + _lines(match[1], folder).rstrip("\n")
     return LISTENER.sub(with_transport, text)
 
 
@@ -128,6 +137,8 @@ def dial(host, port, rcvbuf=None, deadline_s=10.0):
         sock.connect(path)
         return sock
     sock = _connect(host, port, rcvbuf, deadline_s)
+    if kind in ("ws", "wss"):
+        return Stream(WebSocket(sock=TlsSocket(sock) if kind == "wss" else sock))
     if kind == "tls" or (kind == "any" and next(_turns) % 2):
         return TlsSocket(sock)
     return sock
@@ -136,7 +147,7 @@ def dial(host, port, rcvbuf=None, deadline_s=10.0):
 def tool_args(port):
     """How mosquitto's programs get to the broker at this port."""
     kind, path = _places.get(port, ("tcp", None))
-    if kind == "unix":
+    if kind in BY_UNIX:
         return ["--unix", path]
     if kind == "tcp":
         return ["-h", "127.0.0.1", "-p", str(port)]
@@ -146,8 +157,11 @@ def tool_args(port):
 def environment(port):
     """For test programs of our own: NIGHTJAR_CAFILE asks for TLS, NIGHTJAR_UNIX for a socket."""
     kind, path = _places.get(port, ("tcp", None))
-    if kind == "unix":
-        return {"NIGHTJAR_UNIX": path}
+    if kind in BY_UNIX:
+        there = {"NIGHTJAR_UNIX": path}
+        if kind == "wss":
+            there["NODE_EXTRA_CA_CERTS"] = authority().certificate
+        return there
     if kind == "tcp":
         return {}
     return {"NIGHTJAR_CAFILE": authority().certificate,
@@ -159,4 +173,8 @@ def url(port):
     kind, path = _places.get(port, ("tcp", None))
     if kind == "unix":
         return f"unix://{path}"
+    if kind == "ws":
+        return f"ws://127.0.0.1:{port}/mqtt"
+    if kind == "wss":
+        return f"wss://localhost:{port}/mqtt"
     return f"mqtt://127.0.0.1:{port}" if kind == "tcp" else f"mqtts://localhost:{port}"

@@ -213,12 +213,18 @@ class Stream:
         self.sock.sendall(frame(BINARY, bytes(data)))
 
     def recv(self, size):
+        """Bytes, waited for; b"" at the end."""
+        while True:
+            data = self.recv_now(size)
+            if data is not None:
+                return data
+            if not self.pending() and not readable(self.sock, DEADLINE_S):
+                raise TimeoutError("nothing came")
+
+    def recv_now(self, size):
         """Bytes; b"" at the end; None when nothing has come that is for us."""
-        if not self.web.buffer:
-            data = self.sock.recv(max(size, 65536))
-            if not data:
-                return b""
-            self.web.buffer = data
+        if not self.pending() and not self._more(size):
+            return b"" if self.ended else None
         out = b""
         while self.web.buffer and not self.ended:
             if self.left == 0 and not self._next_frame():
@@ -232,12 +238,18 @@ class Stream:
             return out
         return b"" if self.ended else None
 
-    def _next_frame(self):
-        head = parse_header(self.web.buffer)
-        if not head:
-            data = self.sock.recv(65536)
+    def _more(self, size):
+        """Reads once. False: nothing came, or, with ended set, the connection has."""
+        data = getattr(self.sock, "recv_now", self.sock.recv)(max(size, 65536))
+        if data is not None:
             self.ended = not data
             self.web.buffer += data
+        return bool(data)
+
+    def _next_frame(self):
+        """False: what is there is no frame of data."""
+        head = parse_header(self.web.buffer)
+        if not head:
             return False
         start, length, opcode, _ = head
         if opcode in (CLOSE, PING):
@@ -267,7 +279,10 @@ class Stream:
         return False
 
     def pending(self):
-        return len(self.web.buffer)
+        """Is there something that no event will tell of?"""
+        if self.web.buffer and (self.left or parse_header(self.web.buffer)):
+            return len(self.web.buffer)
+        return self.sock.pending() if hasattr(self.sock, "pending") else 0
 
     def fileno(self):
         return self.sock.fileno()
