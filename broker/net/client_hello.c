@@ -76,12 +76,15 @@ static size_t next_number(struct cursor *cursor, int bytes)
 /* left: what remains of the part that is being read. Its bounds are the message's own claims. */
 static bool take(struct cursor *cursor, size_t *left, size_t count)
 {
+	/* A length of which not all is here yet says nothing. */
+	if (has_failed(cursor))
+		return false;
 	if (count > *left) {
 		cursor->is_bad = true;
 		return false;
 	}
 	*left -= count;
-	return !has_failed(cursor);
+	return true;
 }
 
 static void skip(struct cursor *cursor, size_t *left, size_t count)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One port for everything: first bytes, the PROXY protocol, and connections that never say enough."""
+import os
 import re
 import socket
 import ssl
@@ -243,7 +244,9 @@ def half_open(_t):
         print(f"# {count} half-open: opened in {opened - began:.1f} s, round trip {before_ms:.2f} -> "
               f"{during_ms:.2f} ms, {grown // 1024} MiB, closed {closed - opened:.1f} s later",
               flush=True)
-        assert during_ms < 10 * max(before_ms, 1), (before_ms, during_ms)
+        # On a machine with more to do than processors, the scheduler decides and not the broker.
+        is_quiet = os.getloadavg()[0] < 2 * (os.cpu_count() or 1)
+        assert during_ms < (10 * max(before_ms, 1) if is_quiet else 100), (before_ms, during_ms)
         assert is_sanitized() or grown < 150 * 1024, f"{grown} KiB"
         assert closed - opened < 25, closed - opened
         witness.client.expect_alive()
