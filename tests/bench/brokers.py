@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each of the programs that are measured, started fresh for one run and pinned to a processor."""
+import functools
 import os
 import shutil
 import socket
@@ -10,12 +11,15 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-from harness.broker import Broker, ROOT, default_bin, free_port, wait_until    # noqa: E402
+from harness.broker import Broker, BrokerError, ROOT, default_bin, free_port, wait_until    # noqa: E402
 
 # No limits that would drop a message or close a connection, so that the work is the same.
-MOSQUITTO_CONFIG = ("persistence false\nlog_dest none\n"
-                    "max_queued_messages 0\nmax_inflight_messages 0\n")
-NIGHTJAR_CONFIG = "log_dest none\n"
+COMMON_CONFIG = "log_dest none\nmax_queued_messages 0\nmax_inflight_messages 0\n"
+MOSQUITTO_STORE = "persistence true\npersistence_location {dir}/\n"
+NIGHTJAR_STORE = MOSQUITTO_STORE + "durability %s\n"
+CERTIFICATES = "certfile {dir}/cert.pem\nkeyfile {dir}/key.pem\n"
+# mosquitto does not start with a listener for WebSocket only.
+MOSQUITTO_SECOND = "listener {port2} 127.0.0.1\n"
 
 
 def bench_bin():
@@ -50,12 +54,29 @@ def rights_files():
     return {"passwords": users, "acl": "\n".join([f"user {USER}", *rules, ""])}
 
 
+@functools.cache
+def certificate_files():
+    """A key and a certificate for 127.0.0.1, made once."""
+    with tempfile.TemporaryDirectory() as folder:
+        key, cert = os.path.join(folder, "key.pem"), os.path.join(folder, "cert.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert,
+                        "-days", "2", "-subj", "/CN=localhost", "-addext",
+                        "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+        files = {}
+        for name in ("key.pem", "cert.pem"):
+            with open(os.path.join(folder, name), encoding="ascii") as text:
+                files[name] = text.read()
+    return files
+
+
 class Relay:
     """nightjar-bench relay, used as a Broker is."""
 
-    def __init__(self, processor):
+    def __init__(self, processor, transport):
         self.port = free_port()
-        self.command = pinned(processor) + [bench_bin(), "relay", str(self.port)]
+        kind = ["--websocket"] if transport == "ws" else []
+        self.command = pinned(processor) + [bench_bin(), "relay", *kind, str(self.port)]
         self.process = None
 
     @property
@@ -81,22 +102,38 @@ class Relay:
         return True
 
 
-def start(name, binary, processor, workers, for_latency=False):
-    """A context manager with port and pid. name: relay, mosquitto, or any name of a Nightjar.
-
-    mosquitto leaves Nagle's algorithm on, which saves it CPU time and costs it latency: it keeps
-    that where CPU time is compared, and not where latency is.
-    """
-    if name == "relay":
-        return Relay(processor)
-    wrap = pinned(processor)
-    if name == "mosquitto":
-        config = MOSQUITTO_CONFIG + ("set_tcp_nodelay true\n" if for_latency else "")
-        return Broker(config, binary=binary, wrap=wrap)
-    if int(workers) != 1:
-        wrap = []
+def _config(name, run):
+    """The text of the broker's configuration for this run, and the files that it names."""
+    text, files = COMMON_CONFIG, {}
     if name == "rights":
-        return Broker(NIGHTJAR_CONFIG + "allow_anonymous false\npassword_file {dir}/passwords\n"
-                      "acl_file {dir}/acl\n", binary=binary, workers=workers, wrap=wrap,
-                      files=rights_files())
-    return Broker(NIGHTJAR_CONFIG, binary=binary, workers=workers, wrap=wrap)
+        text += ("allow_anonymous false\npassword_file {dir}/passwords\n"
+                 "acl_file {dir}/acl\n")
+        files.update(rights_files())
+    if name == "mosquitto":
+        text += MOSQUITTO_STORE if run.persistence else "persistence false\n"
+        # Nagle's algorithm saves it CPU time and costs it latency: it keeps it where CPU time is
+        # compared, and not where latency is.
+        if run.key in ("latency", "storm"):
+            text += "set_tcp_nodelay true\n"
+        if run.transport in ("ws", "wss"):
+            text += MOSQUITTO_SECOND
+    elif run.persistence:
+        text += NIGHTJAR_STORE % ("process" if name == "process" else "disk")
+    text += "listener {port} 127.0.0.1\n"
+    if run.transport in ("ws", "wss"):
+        text += "protocol websockets\n"
+    if run.transport in ("tls", "wss"):
+        text += CERTIFICATES
+        files.update(certificate_files())
+    return text, files
+
+
+def start(name, binary, processor, workers, run):
+    """A context manager with port and pid. name: relay, mosquitto, or any name of a Nightjar."""
+    if name == "relay":
+        return Relay(processor, run.transport)
+    text, files = _config(name, run)
+    if name == "mosquitto":
+        return Broker(text, binary=binary, wrap=pinned(processor), files=files)
+    return Broker(text, binary=binary, workers=workers, files=files,
+                  wrap=pinned(processor) if int(workers) == 1 else [])

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 EVERYBODY = ("nightjar", "relay", "mosquitto")
-# nightjar with a password for each client and an ACL of 100 rules.
-VARIANTS = ("rights",)
+# Those that keep messages: nightjar with durability disk, with durability process, and mosquitto.
+KEEPERS = ("nightjar", "process", "mosquitto")
+# nightjar with a password for each client and an ACL of 100 rules; with a store that survives the
+# broker's death at once and a power cut a second later.
+VARIANTS = ("rights", "process")
 BROKERS = ("nightjar", "mosquitto")     # the relay knows QoS 0 and plain subscriptions only
 
 
@@ -15,6 +18,8 @@ class Run:
     command: str
     quick: str = ""             # instead of command, with --quick; "-" leaves it out
     brokers: tuple = EVERYBODY
+    transport: str = "tcp"
+    persistence: bool = False
 
     def arguments(self, is_quick):
         return (self.quick if is_quick and self.quick else self.command).split()
@@ -40,10 +45,22 @@ RUNS = (
     Run("churn", "churn", "churn -n 3000", brokers=BROKERS),
     Run("retained", "retained", "retained -n 20000", brokers=BROKERS),
     Run("match", "match", "match -n 50000", brokers=BROKERS),
-    Run("offline", "offline -m 100", "offline -n 200", brokers=BROKERS),
+    Run("offline", "offline -n 10000 -m 10", "offline -n 1000 -m 10", brokers=BROKERS),
     Run("idle", "idle", "idle --base 1000 -n 3000"),
     Run("storm", "storm", "storm -S 2000"),
     Run("rights", "one-to-one", brokers=("nightjar", "rights")),
+    Run("ws", "one-to-one", transport="ws"),
+    Run("ws-connect", "connect -n 2000", "connect -n 500", transport="ws"),
+    Run("ws-idle", "idle --base 1000 -n 5000", "idle --base 500 -n 1500", transport="ws"),
+    Run("tls", "one-to-one", brokers=BROKERS, transport="tls"),
+    Run("tls-connect", "connect -n 1000", "connect -n 200", brokers=BROKERS, transport="tls"),
+    Run("tls-idle", "idle --base 500 -n 2500", "-", brokers=BROKERS, transport="tls"),
+    Run("wss", "one-to-one", brokers=BROKERS, transport="wss"),
+    Run("store-offline", "offline -n 1000 -m 50 -w 500", "offline -n 200 -m 50 -w 500",
+        brokers=KEEPERS, persistence=True),
+    Run("store-retained", "retained -n 50000", "retained -n 10000", brokers=KEEPERS,
+        persistence=True),
+    Run("store-retained-1", "retained -n 50000 -q 1", "-", brokers=KEEPERS, persistence=True),
     Run("one-to-one-5", "one-to-one -V 5"),
     Run("fan-out-5", "fan-out -V 5", "-"),
     Run("fan-in-5", "fan-in -V 5", "-"),
@@ -76,10 +93,28 @@ COST_ROWS_5 = (
     Row("one-to-one, QoS 2, window 32", "qos2-5", "deliver"),
 )
 
+TRANSPORT_ROWS = (
+    Row("one-to-one over WebSocket, QoS 0", "ws", "deliver"),
+    Row("one-to-one over TLS, QoS 0", "tls", "deliver"),
+    Row("one-to-one over WebSocket and TLS, QoS 0", "wss", "deliver"),
+    Row("connect over WebSocket", "ws-connect", "connect"),
+    Row("connect over TLS, full handshake", "tls-connect", "connect"),
+)
+
+STORE_ROWS = (
+    Row("queue a message for an offline session", "store-offline", "queue"),
+    Row("drain it when the client is back", "store-offline", "drain"),
+    Row("make a session, subscribe, leave", "store-offline", "leave"),
+    Row("retained message, QoS 0: store", "store-retained", "store"),
+    Row("retained message, QoS 1: store", "store-retained-1", "store"),
+)
+
 RIGHTS_ROWS = (Row("one-to-one, 50 pairs, QoS 0", "rights", "deliver"),)
 
 MEMORY_ROWS = (
     Row("idle connection", "idle", "connect", "broker_memory_each"),
+    Row("idle connection over WebSocket", "ws-idle", "connect", "broker_memory_each"),
+    Row("idle connection over TLS", "tls-idle", "connect", "broker_memory_each"),
     Row("subscription", "match", "subscribe", "broker_memory_each"),
     Row("retained message of 64 bytes", "retained", "store", "broker_memory_each"),
     Row("offline session with a subscription", "offline", "leave", "broker_memory_each"),

@@ -30,7 +30,7 @@ import rows          # noqa: E402
 
 RESULTS = os.path.join(brokers.ROOT, "build", "bench", "results.json")
 TIMED = {"one-to-one", "fan-out", "fan-in", "wildcard", "match", "storm"}
-RUN_DEADLINE_S = 300
+RUN_DEADLINE_S = 120
 
 
 class Bench:
@@ -48,23 +48,36 @@ class Bench:
         return ["--seconds", str(self.options.seconds), "--warm-up",
                 str(min(1.0, self.options.seconds / 4))]
 
-    def measure(self, key, name, arguments):
-        """One run against one fresh broker; the report goes into the results."""
+    def run_once(self, run, name, arguments):
+        """One run against one fresh broker: its report, or the words of what went wrong."""
         if name == "rights":
             arguments = arguments + ["-u", brokers.USER, "--password", brokers.PASSWORD]
+        if run.transport in ("tls", "wss"):
+            arguments = arguments + ["--insecure"]
         with tempfile.NamedTemporaryFile(suffix=".json") as out, \
-                brokers.start(name, self.programs[name], 0, self.options.workers,
-                              key in ("latency", "storm")) as broker:
+                brokers.start(name, self.programs[name], 0, self.options.workers, run) as broker:
+            url = f"{run.transport}://127.0.0.1:{broker.port}"
             command = brokers.pinned(1) + [brokers.bench_bin(), *arguments,
                                            *self.seconds(arguments), "--quiet",
                                            f"--json={out.name}", "--broker-pid", str(broker.pid),
-                                           f"127.0.0.1:{broker.port}"]
+                                           url]
             done = subprocess.run(command, capture_output=True, text=True, check=False,
                                   timeout=RUN_DEADLINE_S)
             report = json.load(out) if os.path.getsize(out.name) else None
         if done.returncode != 0 or report is None:
-            self.failures.append(f"{key}, {name}: {done.stderr.strip() or done.stdout.strip()}")
-            print(f"# {key:14} {name:10} FAILED {done.stderr.strip()}", flush=True)
+            return None, done.stderr.strip() or done.stdout.strip()
+        return report, None
+
+    def measure(self, run, name, arguments):
+        """One run; its report goes into the results. What fails is noted, and the rest goes on."""
+        key = run.key
+        try:
+            report, error = self.run_once(run, name, arguments)
+        except (brokers.BrokerError, subprocess.TimeoutExpired, OSError) as problem:
+            report, error = None, str(problem)
+        if error:
+            self.failures.append(f"{key}, {name}: {error}")
+            print(f"# {key:14} {name:10} FAILED {error}", flush=True)
             return
         self.results.setdefault(key, {}).setdefault(name, []).append(report)
         for phase in report["phases"]:
@@ -79,10 +92,10 @@ class Bench:
         return [name for name in self.programs
                 if name in wanted or (name not in known and "nightjar" in wanted)]
 
-    def rounds(self, key, arguments, wanted, count=None):
+    def rounds(self, run, arguments, count=None):
         for _ in range(count or self.options.rounds):
-            for name in self.names(wanted):
-                self.measure(key, name, arguments)
+            for name in self.names(run.brokers):
+                self.measure(run, name, arguments)
 
     def figure(self, key, name, phase, field):
         """The median over all rounds; None when there is none."""
@@ -104,18 +117,18 @@ class Bench:
         for run in chosen:
             arguments = run.arguments(self.options.quick)
             if arguments != ["-"]:
-                self.rounds(run.key, arguments, run.brokers)
+                self.rounds(run, arguments)
         if not self.options.only or "latency" in self.options.only:
             for _ in range(self.options.rounds):
                 for name, arguments in self.latency():
-                    self.measure("latency", name, arguments)
+                    self.measure(rows.Run("latency", ""), name, arguments)
         for growth in rows.GROWTHS:
             if (not self.options.quick and not self.options.only) or (
                     self.options.only and "growth-" + growth.key in self.options.only):
                 for point in growth.points:
                     arguments = growth.command.format(point, half=point // 2).split()
-                    self.rounds(f"growth-{growth.key}-{point}", arguments, growth.brokers,
-                                min(3, self.options.rounds))
+                    run = rows.Run(f"growth-{growth.key}-{point}", "", brokers=growth.brokers)
+                    self.rounds(run, arguments, 1)
 
 
 def parse():
@@ -123,7 +136,7 @@ def parse():
     parser.add_argument("--quick", action="store_true", help="one short round, in minutes")
     parser.add_argument("--only", help="runs, such as one-to-one,qos1 or growth-payload")
     parser.add_argument("--rounds", type=int, help="default 5, with --quick 1")
-    parser.add_argument("--seconds", type=float, help="of each timed run; default 2, quick 0.5")
+    parser.add_argument("--seconds", type=float, help="of each timed run; default 1, quick 0.4")
     parser.add_argument("--workers", default="1", help="worker_threads of nightjar (default 1)")
     parser.add_argument("--brokers", help="of nightjar,relay,mosquitto (default all)")
     parser.add_argument("--beside", action="append", default=[], metavar="NAME=PROGRAM",
@@ -131,7 +144,7 @@ def parse():
     parser.add_argument("--render", action="store_true", help="only write the page again")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
-    options.seconds = options.seconds or (0.5 if options.quick else 2)
+    options.seconds = options.seconds or (0.4 if options.quick else 1)
     options.only = options.only.split(",") if options.only else None
     known = {run.key for run in rows.RUNS} | {"growth-" + g.key for g in rows.GROWTHS}
     unknown = set(options.only or ()) - known - {"latency"}
@@ -143,7 +156,8 @@ def parse():
 
 def choose_programs(options):
     programs = {"nightjar": brokers.default_bin(), "relay": brokers.bench_bin(),
-                "mosquitto": brokers.mosquitto_bin(), "rights": brokers.default_bin()}
+                "mosquitto": brokers.mosquitto_bin(), "rights": brokers.default_bin(),
+                "process": brokers.default_bin()}
     for pair in options.beside:
         name, _, path = pair.partition("=")
         programs[name] = path
@@ -178,7 +192,8 @@ def main():
     bench = Bench(options, choose_programs(options))
     bench.run_all()
     data = {"machine": machine.describe(brokers.mosquitto_bin()), "rounds": options.rounds,
-            "seconds": options.seconds, "workers": options.workers, "results": bench.results}
+            "seconds": options.seconds, "workers": options.workers, "results": bench.results,
+            "failures": len(bench.failures)}
     print()
     print(page.tables(data, [name for name in bench.programs if name not in rows.VARIANTS]))
     print_growths(bench)
@@ -186,8 +201,7 @@ def main():
         os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
         with open(RESULTS, "w", encoding="utf-8") as out:
             json.dump(data, out)
-        if not bench.failures:
-            page.write(data)
+        page.write(data)
     for failure in bench.failures:
         print(f"FAILED: {failure}")
     return 1 if bench.failures else 0
