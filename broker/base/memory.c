@@ -49,6 +49,38 @@ static void peak_raise(int64_t used)
 			break;
 }
 
+/* Guarded by fall_lock, which is only taken by who saw the fall. */
+static pthread_mutex_t fall_lock = PTHREAD_MUTEX_INITIALIZER;
+static void (*on_fall)(void *context);
+static void *on_fall_context;
+static int64_t high_water; /* relaxed atomic: the most since the last fall */
+
+void memory_on_fall(void (*fell)(void *context), void *context)
+{
+	pthread_mutex_lock(&fall_lock);
+	on_fall = fell;
+	on_fall_context = context;
+	pthread_mutex_unlock(&fall_lock);
+}
+
+static void watch_fall(int64_t used)
+{
+	int64_t high = __atomic_load_n(&high_water, __ATOMIC_RELAXED);
+
+	if (used > high) {
+		__atomic_store_n(&high_water, used, __ATOMIC_RELAXED);
+		return;
+	}
+	if (used > high / 2 || high - used < MEMORY_FALL_BYTES ||
+	    !__atomic_compare_exchange_n(&high_water, &high, used, false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED))
+		return;
+	pthread_mutex_lock(&fall_lock);
+	if (on_fall)
+		on_fall(on_fall_context);
+	pthread_mutex_unlock(&fall_lock);
+}
+
 static void memory_carry_over_class(struct memory_thread *mine, size_t class)
 {
 	int64_t delta = mine->value[class] - mine->carried[class];
@@ -72,6 +104,7 @@ void memory_carry_over(struct memory_thread *mine)
 		memory_carry_over_class(mine, class);
 	used = __atomic_load_n(&total, __ATOMIC_RELAXED);
 	peak_raise(used);
+	watch_fall(used);
 	flag_update(&memory_over_limit, used, __atomic_load_n(&limit_bytes, __ATOMIC_RELAXED));
 }
 

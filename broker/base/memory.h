@@ -80,6 +80,13 @@ static inline bool memory_class_is_over(enum memory_class class)
 	       memory_is_over_limit();
 }
 
+/*
+ * Calls fell(context), on any thread that frees, when less than half is left of the most that was in
+ * use since the last call, and at least MEMORY_FALL_BYTES went. NULL: nobody is told any more.
+ */
+#define MEMORY_FALL_BYTES (8 * 1024 * 1024)
+void memory_on_fall(void (*fell)(void *context), void *context);
+
 /* Exact sums of all threads; for $SYS, metrics and tests. */
 uint64_t memory_used(enum memory_class class);
 uint64_t memory_used_total(void);

@@ -450,6 +450,7 @@ void broker_run(struct broker *broker)
 	signals_close(&broker->signals);
 	uv_close((uv_handle_t *)&broker->wake, NULL);
 	uv_close((uv_handle_t *)&broker->stop_timer, NULL);
+	memory_return_close(&broker->memory);
 	uv_run(&broker->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&broker->loop);
 }
@@ -462,6 +463,7 @@ void broker_watch_signals(struct broker *broker)
 	broker->wake.data = broker;
 	uv_timer_init(&broker->loop, &broker->stop_timer);
 	broker->stop_timer.data = broker;
+	memory_return_open(&broker->memory, &broker->loop);
 }
 
 void broker_close(struct broker *broker)

@@ -11,6 +11,7 @@
 
 #include "server/command_line.h"
 #include "server/control.h"
+#include "server/memory_return.h"
 #include "server/signals.h"
 #include "server/snapshot.h"
 #include "session/broker_sessions.h"
@@ -33,8 +34,9 @@ struct broker {
 
 	uv_loop_t loop;
 	struct signals signals;
-	uv_async_t wake;	 /* something below has changed */
-	uv_timer_t stop_timer;	 /* looks whether all have gone */
+	uv_async_t wake;       /* something below has changed */
+	uv_timer_t stop_timer; /* looks whether all have gone */
+	struct memory_return memory;
 	struct control *control; /* NULL: no control_socket */
 	uint64_t started_ms;	 /* clock_now_ms() */
 	bool has_pid_file;	 /* we wrote it */

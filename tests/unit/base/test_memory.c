@@ -50,6 +50,31 @@ static void budget_is_of_its_class_alone(void **unused)
 	memory_budget_set(MEMORY_OUTPUT, 0);
 }
 
+static void count_fall(void *context)
+{
+	++*(unsigned *)context;
+}
+
+static void a_fall_to_less_than_half_is_told_once(void **unused)
+{
+	unsigned falls = 0;
+
+	(void)unused;
+	memory_on_fall(count_fall, &falls);
+	memory_charge(MEMORY_OTHER, 4 * MEMORY_FALL_BYTES);
+	memory_uncharge(MEMORY_OTHER, MEMORY_FALL_BYTES);
+	assert_int_equal(falls, 0); /* three quarters are left */
+	memory_uncharge(MEMORY_OTHER, 2 * MEMORY_FALL_BYTES);
+	assert_int_equal(falls, 1);
+	memory_uncharge(MEMORY_OTHER, MEMORY_FALL_BYTES - MEMORY_STEP_BYTES);
+	assert_int_equal(falls, 1); /* less than is worth it */
+	memory_charge(MEMORY_OTHER, 2 * MEMORY_FALL_BYTES);
+	memory_uncharge(MEMORY_OTHER, 2 * MEMORY_FALL_BYTES);
+	assert_int_equal(falls, 2);
+	memory_on_fall(NULL, NULL);
+	memory_uncharge(MEMORY_OTHER, MEMORY_STEP_BYTES);
+}
+
 static void limit_below_what_is_used_holds_at_once(void **unused)
 {
 	(void)unused;
@@ -94,6 +119,7 @@ int main(void)
 		cmocka_unit_test(charges_are_summed_by_class),
 		cmocka_unit_test(limit_raises_the_flag_within_a_step_and_lowers_it_again),
 		cmocka_unit_test(budget_is_of_its_class_alone),
+		cmocka_unit_test(a_fall_to_less_than_half_is_told_once),
 		cmocka_unit_test(limit_below_what_is_used_holds_at_once),
 		cmocka_unit_test(what_one_thread_charged_another_may_uncharge),
 		cmocka_unit_test(classes_have_labels),

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/memory_return.h"
+
+#include <inttypes.h>
+#include <malloc.h>
+
+#include "base/bug.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+#define SETTLE_MS 1000
+
+/*
+ * malloc_trim() holds one arena's lock after the other, which a worker meets when its own cache of
+ * freed blocks is empty: 25 ms for a gigabyte.
+ */
+static void on_settled(uv_timer_t *timer)
+{
+	uint64_t began_us = clock_now_us();
+
+	(void)timer;
+	malloc_trim(0);
+	if (log_is_enabled(LOG_TYPE_DEBUG))
+		log_event(LOG_TYPE_DEBUG, NULL,
+			  "Memory of a peak was given back to the system, in %" PRIu64 " us",
+			  clock_now_us() - began_us);
+}
+
+static void on_fell(uv_async_t *async)
+{
+	struct memory_return *memory = async->data;
+
+	uv_timer_start(&memory->settle, on_settled, SETTLE_MS, 0);
+}
+
+static void tell(void *context)
+{
+	struct memory_return *memory = context;
+
+	uv_async_send(&memory->fell);
+}
+
+void memory_return_open(struct memory_return *memory, uv_loop_t *loop)
+{
+	BUG_ON(uv_async_init(loop, &memory->fell, on_fell) != 0);
+	uv_timer_init(loop, &memory->settle);
+	memory->fell.data = memory;
+	memory_on_fall(tell, memory);
+}
+
+void memory_return_close(struct memory_return *memory)
+{
+	memory_on_fall(NULL, NULL);
+	uv_close((uv_handle_t *)&memory->fell, NULL);
+	uv_close((uv_handle_t *)&memory->settle, NULL);
+}
