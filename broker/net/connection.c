@@ -333,6 +333,7 @@ void connection_fill(struct connection *conn, struct worker *worker,
 	conn->ops = ops;
 	conn->worker = worker;
 	conn->output_limit = output_limit;
+	conn->opened_ms = (uint32_t)worker->now_ms;
 	conn->last_read_ms = worker->now_ms;
 }
 

@@ -115,6 +115,7 @@ struct connection {
 	uint8_t farewell;      /* enum connection_farewell */
 	uint32_t output_limit; /* bytes; above it a choked connection is not read */
 	struct address address;
+	uint32_t opened_ms;    /* the lower half of that moment */
 	uint64_t last_read_ms; /* while stalled: when it last took output */
 };
 

@@ -550,7 +550,6 @@ static struct client *client_make(struct worker *me, uint16_t listener,
 	client->endpoint.ops = &client_endpoint_ops;
 	client->listener = listener;
 	client->credit.on_credit = on_credit;
-	client->accepted_ms = (uint32_t)me->now_ms;
 	client->conn.address = *address;
 	timer_init(&client->timer, client_on_timer);
 	if (route_register(me, &client->endpoint) != ERR_NONE) {

@@ -77,7 +77,6 @@ struct client {
 	struct auth_exchange *auth;   /* enhanced authentication, as long as the connection lives */
 	struct hook_answers *answers; /* what plugins said about the packet at the head */
 	struct credit_waiter credit;
-	uint32_t accepted_ms;	      /* its lower half: for the time until CONNACK */
 	uint32_t maximum_packet_size; /* the client's; 0: none */
 	/* Ours, as CONNACK told them: a reload binds later connections only. */
 	uint32_t our_packet_size; /* 0: none */

@@ -601,7 +601,7 @@ static bool send_connack(struct client *client, bool session_present)
 /* Another worker accepted it, maybe, in a turn that began after this one. */
 static void record_connect(struct worker *me, const struct client *client)
 {
-	int32_t took_ms = (int32_t)((uint32_t)me->now_ms - client->accepted_ms);
+	int32_t took_ms = (int32_t)((uint32_t)me->now_ms - client->conn.opened_ms);
 
 	RECORD(CONNECT, took_ms > 0 ? (uint64_t)took_ms * 1000000 : 0);
 }

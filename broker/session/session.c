@@ -243,7 +243,7 @@ enum err session_open(struct worker *me, struct client *client, struct registrat
 		return ERR_NOMEM;
 	}
 	timer_disarm(&me->wheel, &session->timer);
-	session->will_due_ms = session->expiry_due_ms = 0;
+	session->expiry_due_ms = 0;
 	if (session_dress(me, client, session) != ERR_NONE) {
 		session_end(me, &session);
 		return ERR_NOMEM;
@@ -287,8 +287,8 @@ static void session_arm(struct worker *me, struct session *session)
 {
 	uint64_t due = session->expiry_due_ms;
 
-	if (session->will_due_ms && (!due || session->will_due_ms < due))
-		due = session->will_due_ms;
+	if (session->will && session->will->due_ms && (!due || session->will->due_ms < due))
+		due = session->will->due_ms;
 	if (due)
 		timer_arm_at(&me->wheel, &session->timer, due);
 }
@@ -299,7 +299,7 @@ void session_arm_offline(struct worker *me, struct session *session, uint64_t of
 	if (session->expiry_due_ms)
 		session->expiry_due_ms = earlier(session->expiry_due_ms, offline_for_ms);
 	if (session->will)
-		session->will_due_ms =
+		session->will->due_ms =
 			earlier(clock_now_ms() + (uint64_t)session->will->delay_s * 1000,
 				offline_for_ms);
 	session_on_timer(&session->timer); /* what is over is over before anybody is served */
@@ -313,10 +313,8 @@ static void session_on_timer(struct timer *timer)
 
 	if (session->client)
 		return;
-	if (session->will_due_ms && session->will_due_ms <= now) {
-		session->will_due_ms = 0;
+	if (session->will && session->will->due_ms && session->will->due_ms <= now)
 		will_publish(me, session);
-	}
 	if (session->expiry_due_ms && session->expiry_due_ms <= now) {
 		log_event(LOG_TYPE_INFORMATION,
 			  &(struct log_fields){.client_id = session_client_id(session)},
@@ -352,6 +350,6 @@ void session_detach(struct worker *me, struct session *session, bool publish_wil
 	if (session->will && session->will->delay_s == 0)
 		will_publish(me, session);
 	else if (session->will)
-		session->will_due_ms = clock_now_ms() + (uint64_t)session->will->delay_s * 1000;
+		session->will->due_ms = clock_now_ms() + (uint64_t)session->will->delay_s * 1000;
 	session_arm(me, session);
 }

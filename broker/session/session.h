@@ -72,6 +72,7 @@ struct rights {
 /* A Will Message, ready to be published; owned by its session. */
 struct will {
 	struct message *message;
+	uint64_t due_ms; /* 0: not yet known; offline only */
 	uint32_t delay_s;
 	uint32_t expiry_s; /* Message Expiry Interval, which starts when it is published */
 	bool has_expiry;
@@ -101,11 +102,11 @@ struct session {
 	struct window *window;
 	struct will *will;
 	struct rights rights;
-	struct packet_id_set received;	     /* QoS 2 publications received, not released */
-	struct kept *kept;		     /* NULL: it ends with the process */
-	uint64_t will_due_ms, expiry_due_ms; /* 0: none; offline only */
-	uint64_t since_ms;		     /* online, or offline, since then */
-	uint32_t expiry_s;		     /* Session Expiry Interval; SESSION_EXPIRY_NEVER */
+	struct packet_id_set received; /* QoS 2 publications received, not released */
+	struct kept *kept;	       /* NULL: it ends with the process */
+	uint64_t expiry_due_ms;	       /* 0: none; offline only */
+	uint64_t since_ms;	       /* online, or offline, since then */
+	uint32_t expiry_s;	       /* Session Expiry Interval; SESSION_EXPIRY_NEVER */
 	uint32_t subscription_count;
 	uint16_t listener; /* index of the profile it was last connected through */
 	uint8_t flags;	   /* enum session_flag */
@@ -143,7 +144,7 @@ void session_set_expiry(struct worker *me, struct session *session, uint32_t exp
 
 /* A session without anything, offline, which has the registration. NULL: no memory. */
 struct session *session_make(struct worker *me, struct registration *registration);
-/* Offline, since offline_for_ms: sets will_due_ms, if it has a will, and expiry_due_ms; arms. */
+/* Offline, since offline_for_ms: sets when the will is due, if it has one, and expiry_due_ms; arms. */
 void session_arm_offline(struct worker *me, struct session *session, uint64_t offline_for_ms);
 
 /* Everything goes; a will that is still due is published [MQTT-3.1.2-8]. */

@@ -129,7 +129,6 @@ void will_publish(struct worker *me, struct session *session)
 	struct message *message;
 
 	session->will = NULL;
-	session->will_due_ms = 0;
 	keep_will_gone(me, session);
 	if (may_publish(me, session, will->message)) {
 		message = will_message(me, will);
