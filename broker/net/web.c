@@ -52,6 +52,15 @@ void web_kill(struct web_socket *socket)
 		lws_set_timeout(socket->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 
+/*
+ * Ours is armed. libwebsockets keeps its own in a sorted list that it walks from the front: ten
+ * thousand in it would make each new one dear.
+ */
+void web_forget_timeout(struct web_socket *socket)
+{
+	lws_set_timeout(socket->wsi, NO_PENDING_TIMEOUT, 0);
+}
+
 /* Headers have connect_timeout from now on. */
 void web_watch_headers(struct web_socket *socket)
 {
@@ -227,10 +236,12 @@ bool web_adopt(struct worker *me, const struct newcomer *newcomer, bool is_tls)
 	made = home->made;
 	socket->wsi = lws_adopt_descriptor_vhost_via_info(&adopt);
 	/* On failure it has closed the descriptor, and tells when what it had made is destroyed. */
-	if (socket->wsi)
+	if (socket->wsi) {
 		lws_set_wsi_user(socket->wsi, socket);
-	else if (home->made == made)
+		web_forget_timeout(socket);
+	} else if (home->made == made) {
 		socket_destroyed(socket);
+	}
 	return true;
 }
 

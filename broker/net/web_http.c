@@ -135,6 +135,7 @@ int web_request_begin(struct web_socket *socket, const char *path, size_t len)
 	web_peer_of(socket, &request.peer);
 	local_address(socket, &request.at);
 	timer_arm_in(&home->me->wheel, &socket->timer, WEB_LOOK_MS);
+	web_forget_timeout(socket);
 	lws_rx_flow_control(socket->wsi, 0);
 	counter_add(home->me->counters, COUNTER_HTTP_REQUESTS, 1);
 	home->web->settings.hooks.on_request(home->me, exchange, &request);
@@ -259,7 +260,10 @@ static int finish(struct web_socket *socket)
 	exchange_free(socket->exchange);
 	socket->exchange = NULL;
 	web_watch_headers(socket);
-	return keep && !lws_http_transaction_completed(socket->wsi) ? 0 : -1;
+	if (!keep || lws_http_transaction_completed(socket->wsi))
+		return -1;
+	web_forget_timeout(socket);
+	return 0;
 }
 
 int web_request_writable(struct web_socket *socket)

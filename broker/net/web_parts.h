@@ -60,6 +60,7 @@ struct web_worker *web_worker_of(struct worker *worker);
 void web_peer_of(struct web_socket *socket, struct web_peer *out);
 void web_kill(struct web_socket *socket);
 void web_watch_headers(struct web_socket *socket);
+void web_forget_timeout(struct web_socket *socket);
 void web_stop_talking(struct web_socket *socket);
 int web_on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		 size_t len);
