@@ -174,8 +174,8 @@ static bool head_prepare(struct web_exchange *exchange)
 	size_t together = exchange->part.len <= ONE_PIECE_BYTES ? exchange->part.len : 0;
 
 	exchange->head = head_make(exchange, together, &exchange->head_len);
-	if (!exchange->head)
-		return false;
+	if (!exchange->head || together == 0)
+		return exchange->head != NULL;
 	memcpy(exchange->head + exchange->head_len, exchange->part.data, together);
 	exchange->head_len += together;
 	exchange->part = slice_of(exchange->part.data + together, exchange->part.len - together);
