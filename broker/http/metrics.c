@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/version.h"
+#include "store/store.h"
 
 #define PAGE_BYTES_USUAL (64u * 1024u)
 #define LINE_BYTES 1024u
@@ -245,6 +246,34 @@ enum single {
 #include "http/metrics.def"
 };
 
+static void put_store(struct page *page, const char *metric, const struct store_figures *figures)
+{
+	put_format(page, "%s{durability=\"%s\",state=\"%s\"} 1\n", metric,
+		   store_durability_name(figures->durability), store_state_name(figures->state));
+}
+
+static void put_store_single(struct page *page, const struct metrics_source *source,
+			     enum single which, const char *metric)
+{
+	struct store_figures figures;
+
+	store_figures_of(runtime_worker(source->runtime, 0), &figures);
+	switch (which) {
+	case SINGLE_STORE: put_store(page, metric, &figures); return;
+	case SINGLE_STORE_FILE: put_value(page, metric, "", figures.file_bytes); return;
+	case SINGLE_STORE_USED: put_value(page, metric, "", figures.used_bytes); return;
+	case SINGLE_STORE_MAX: put_value(page, metric, "", figures.max_bytes); return;
+	case SINGLE_STORE_WAITING: put_value(page, metric, "", figures.waiting_bytes); return;
+	case SINGLE_STORE_LAST_COMMIT:
+		put_format(page, "%s %.6f\n", metric, (double)figures.last_commit_us / 1e6);
+		return;
+	case SINGLE_STORE_LAST_RECORDS:
+		put_value(page, metric, "", figures.last_commit_records);
+		return;
+	default: return;
+	}
+}
+
 static void put_single(struct page *page, const struct metrics_source *source, enum single which,
 		       const char *metric)
 {
@@ -266,6 +295,13 @@ static void put_single(struct page *page, const struct metrics_source *source, e
 		put_format(page, "%s %.3f\n", metric, (double)clock_wall_ms() / 1e3 - uptime_s);
 		return;
 	case SINGLE_MAX_FDS: put_value(page, metric, "", max_fds()); return;
+	case SINGLE_STORE:
+	case SINGLE_STORE_FILE:
+	case SINGLE_STORE_USED:
+	case SINGLE_STORE_MAX:
+	case SINGLE_STORE_WAITING:
+	case SINGLE_STORE_LAST_COMMIT:
+	case SINGLE_STORE_LAST_RECORDS: put_store_single(page, source, which, metric); return;
 	}
 }
 

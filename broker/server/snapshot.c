@@ -55,6 +55,16 @@ static void fill_limits(struct session_settings *out, const struct config *confi
 	out->check_retain_source = config->check_retain_source;
 	out->retain_expiry_s = config->retain_expiry_interval_min * 60;
 	out->connection_messages = config->connection_messages;
+	if (config->persistence && config->durability == STORE_DISK)
+		out->connack_properties = SLICE_LITERAL("\x26\x00\x0a"
+							"durability"
+							"\x00\x04"
+							"disk");
+	else if (config->persistence && config->durability == STORE_PROCESS)
+		out->connack_properties = SLICE_LITERAL("\x26\x00\x0a"
+							"durability"
+							"\x00\x07"
+							"process");
 	out->trace_clientid = slice_from_string(config->trace_clientid);
 }
 

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "route/route.h"
+#include "store/store.h"
 #include "base/version.h"
 
 #define SYS_PREFIX "$SYS/broker/"
@@ -18,13 +19,14 @@
 #define HOUSEKEEPING_S 60u
 #define EXPIRE_NODES_PER_TICK 5000u
 
-enum sys_kind { SYS_IS_COUNTER, SYS_IS_VALUE, SYS_IS_LOAD };
+enum sys_kind { SYS_IS_COUNTER, SYS_IS_VALUE, SYS_IS_TEXT, SYS_IS_LOAD };
 
 /* What the functions of the table look at. */
 struct sys_moment {
 	uint64_t sum[COUNTER_COUNT];
 	uint64_t uptime_s;
 	uint64_t clients_maximum, heap_maximum;
+	struct store_figures store;
 };
 
 struct sys_row {
@@ -32,6 +34,7 @@ struct sys_row {
 	const char *path;
 	const char *counters;
 	uint64_t (*value)(const struct sys_moment *moment);
+	const char *(*words)(const struct sys_moment *moment);
 };
 
 static uint64_t sys_uptime(const struct sys_moment *moment)
@@ -78,13 +81,45 @@ static uint64_t sys_heap_maximum(const struct sys_moment *moment)
 	return moment->heap_maximum;
 }
 
+static const char *sys_store_durability(const struct sys_moment *moment)
+{
+	return store_durability_name(moment->store.durability);
+}
+
+static const char *sys_store_state(const struct sys_moment *moment)
+{
+	return store_state_name(moment->store.state);
+}
+
+static uint64_t sys_store_file_bytes(const struct sys_moment *moment)
+{
+	return moment->store.file_bytes;
+}
+
+static uint64_t sys_store_used_bytes(const struct sys_moment *moment)
+{
+	return moment->store.used_bytes;
+}
+
+static uint64_t sys_store_commit_us(const struct sys_moment *moment)
+{
+	return moment->store.last_commit_us;
+}
+
+static uint64_t sys_store_commit_records(const struct sys_moment *moment)
+{
+	return moment->store.last_commit_records;
+}
+
 static const struct sys_row rows[] = {
-#define SYS_COUNTER(path) {SYS_IS_COUNTER, path, path, NULL},
-#define SYS_VALUE(path, function) {SYS_IS_VALUE, path, NULL, function},
-#define SYS_LOAD(path, counters) {SYS_IS_LOAD, path, counters, NULL},
+#define SYS_COUNTER(path) {SYS_IS_COUNTER, path, path, NULL, NULL},
+#define SYS_VALUE(path, function) {SYS_IS_VALUE, path, NULL, function, NULL},
+#define SYS_TEXT(path, function) {SYS_IS_TEXT, path, NULL, NULL, function},
+#define SYS_LOAD(path, counters) {SYS_IS_LOAD, path, counters, NULL, NULL},
 #include "server/sys_topics.def"
 #undef SYS_COUNTER
 #undef SYS_VALUE
+#undef SYS_TEXT
 #undef SYS_LOAD
 };
 
@@ -186,6 +221,7 @@ static void take_moment(struct sys_topics *sys, struct sys_moment *out)
 	out->clients_maximum = sys->clients_maximum;
 	out->heap_maximum = memory_used_peak();
 	out->uptime_s = (clock_now_ms() - sys->started_ms) / 1000;
+	store_figures_of(sys->worker, &out->store);
 }
 
 static void publish_all(struct sys_topics *sys)
@@ -204,6 +240,11 @@ static void publish_all(struct sys_topics *sys)
 	for (size_t i = 0; i < SYS_ROWS; i++) {
 		if (rows[i].kind == SYS_IS_LOAD) {
 			publish_load(sys, i, &moment, elapsed_s);
+			continue;
+		}
+		if (rows[i].kind == SYS_IS_TEXT) {
+			publish_if_changed(sys, rows[i].path, NULL, sys->last[i][0],
+					   rows[i].words(&moment));
 			continue;
 		}
 		snprintf(text, sizeof text, "%llu%s",

@@ -584,7 +584,13 @@ static bool send_connack(struct client *client, bool session_present)
 
 	settle_limits(client);
 	connack_fill(client, session_present, &connack);
+	if (client->session->kept)
+		connack.user_properties = client_settings(client)->connack_properties;
 	size = connack_encoded_size(client->version, &connack);
+	if (client->maximum_packet_size && size > client->maximum_packet_size) {
+		connack.user_properties = SLICE_NONE; /* [MQTT-3.2.2-20] */
+		size = connack_encoded_size(client->version, &connack);
+	}
 	if (client->maximum_packet_size && size > client->maximum_packet_size) {
 		client_close(client, CLOSE_CONNECT_REFUSED, 0,
 			     "its Maximum Packet Size leaves no room for CONNACK");

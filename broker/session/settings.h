@@ -67,6 +67,8 @@ struct session_settings {
 	bool connection_messages;
 	struct slice trace_clientid; /* whose messages are traced; empty: nobody's */
 
+	struct slice connack_properties; /* User Properties for who has a session that is kept */
+
 	struct route_settings route;
 	struct shared_settings shared;
 

@@ -59,6 +59,16 @@ uint64_t store_new_id_of(const struct worker *me)
 	return mine ? store_new_id(mine->store) : 0;
 }
 
+void store_figures_of(const struct worker *worker, struct store_figures *out)
+{
+	const struct store_worker *mine = store_worker_of(worker);
+
+	if (mine)
+		store_figures(mine->store, out);
+	else
+		*out = (struct store_figures){.state = STORE_OFF, .durability = STORE_NONE};
+}
+
 /* A record as the value of a post: its length goes in front, so it is packed apart. */
 static void pack_value(struct pack *to, const struct pack *value)
 {

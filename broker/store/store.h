@@ -302,6 +302,8 @@ struct store_figures {
 	uint64_t commits, last_commit_us, last_commit_records;
 };
 void store_figures(const struct store *store, struct store_figures *out);
+/* The same of the store that the worker posts to; STORE_OFF without one. */
+void store_figures_of(const struct worker *worker, struct store_figures *out);
 const char *store_durability_name(enum store_durability durability);
 const char *store_state_name(enum store_state state);
 

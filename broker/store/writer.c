@@ -131,9 +131,10 @@ static uint64_t stretch_bytes(const struct store *store)
 
 static uint64_t least_stretch(const struct store *store)
 {
-	uint64_t most = stretch_bytes(store);
+	/* Half of a stretch is always there, because disk_room() reserves anew at that. */
+	uint64_t half = stretch_bytes(store) / 2;
 
-	return most < STRETCH_MIN_BYTES ? most : STRETCH_MIN_BYTES;
+	return half < STRETCH_MIN_BYTES ? half : STRETCH_MIN_BYTES;
 }
 
 /* What the file can grow by, for sure: all of a stretch, or what a small disk still gives. */

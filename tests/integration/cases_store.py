@@ -391,6 +391,20 @@ def long_queue(_t):
         equal([int(one) for one in got], list(range(first, 304)))
 
 
+@case("CONNACK, $SYS and the metrics say how durable the store is, and how it does")
+def store_is_stated(_t):
+    nightjar_only()
+    with running(STORE + "sys_interval 1\n") as broker:
+        kept = _client(broker, "kept")
+        equal(kept.connack.properties.get("user_property"), [("durability", "disk")])
+        clean = _client(broker, "clean", expiry=0)
+        equal(clean.connack.properties.get("user_property"), None)
+        equal(sys_value(broker.port, "$SYS/broker/store/durability"), "disk")
+        equal(sys_value(broker.port, "$SYS/broker/store/state"), "ok")
+        wait_until(lambda: int(sys_value(broker.port, "$SYS/broker/store/commits")) > 0,
+                   DEADLINE_S, "a commit in $SYS", poll_s=0.3)
+
+
 @case("Clean sessions and QoS 0 wait for nothing and leave nothing behind")
 def clean_leaves_nothing(_t):
     nightjar_only()
