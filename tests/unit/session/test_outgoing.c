@@ -365,6 +365,47 @@ static void random_acknowledgements_agree_with_a_plain_array(void **unused)
 	check_order(numbers, count);
 }
 
+static void what_waits_for_the_store_is_counted_apart(void **unused)
+{
+	struct window_slot *slot = add(1);
+
+	(void)unused;
+	window_hold(window, slot, WINDOW_UNSENT, WINDOW_HOLDS_PUBLISH);
+	assert_int_equal(window->unsent, 1);
+	assert_int_equal(window->held, 1);
+	assert_int_equal(window->held_publish, 1);
+	window_hold(window, slot, WINDOW_RELEASE_UNSENT, WINDOW_HOLDS_PUBREL);
+	assert_int_equal(window->unsent, 1);
+	assert_int_equal(window->held, 1);
+	assert_int_equal(window->held_publish, 0);
+	window_unhold(window, slot);
+	assert_int_equal(window->held, 0);
+	assert_int_equal(window->unsent, 1);
+	window_hold(window, slot, WINDOW_UNSENT, WINDOW_HOLDS_PUBLISH);
+	assert_int_equal(finish_item(window_remove(window, slot)), 1);
+	assert_int_equal(window->held + window->held_publish + window->unsent, 0);
+}
+
+static void identifiers_of_before_a_restart_stand_where_they_were(void **unused)
+{
+	static const uint16_t ids[] = {65535, 8, 16, 300};
+	struct outgoing out = item(9, 2), again = item(10, 2);
+	struct outgoing released = {.qos = 2};
+
+	(void)unused;
+	assert_non_null(window_restore_take(&window, &out, ids[0], WINDOW_UNSENT));
+	for (unsigned i = 1; i < 4; i++)
+		assert_non_null(
+			window_restore_take(&window, &released, ids[i], WINDOW_RELEASE_UNSENT));
+	assert_null(window_restore_take(&window, &again, 300, WINDOW_UNSENT));
+	finish_item(again);
+	assert_int_equal(window->unsent, 4);
+	assert_int_equal(window_first(window)->packet_id, 65535);
+	for (unsigned i = 1; i < 4; i++)
+		window_remove(window, window_find(window, ids[i]));
+	assert_int_equal(add(11)->packet_id, 301);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, finish)
 
 int main(void)
@@ -384,6 +425,8 @@ int main(void)
 		CASE(removal_in_the_middle_of_the_window_keeps_the_order),
 		CASE(all_65535_identifiers_can_be_in_flight),
 		CASE(counts_of_what_is_on_the_wire_or_unsent_follow_removal),
+		CASE(what_waits_for_the_store_is_counted_apart),
+		CASE(identifiers_of_before_a_restart_stand_where_they_were),
 		CASE(random_acknowledgements_agree_with_a_plain_array),
 	};
 
