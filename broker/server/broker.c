@@ -185,6 +185,9 @@ enum err broker_open_take(struct broker *broker, struct config *config, struct e
 	memory_limit_set(config->memory_limit);
 	if (err == ERR_NONE)
 		err = broker_tls_open(broker, config, detail);
+	/* First: who finds a port open finds the control socket as well. */
+	if (err == ERR_NONE && config->control_socket)
+		err = control_open(broker, config->control_socket, &broker->control, detail);
 	if (err == ERR_NONE)
 		err = open_listeners(broker, config, detail);
 	if (err == ERR_NONE)
@@ -196,8 +199,6 @@ enum err broker_open_take(struct broker *broker, struct config *config, struct e
 	}
 	log_start(broker, config, descriptors);
 	err = write_pid_file(broker, config, detail);
-	if (err == ERR_NONE && config->control_socket)
-		err = control_open(broker, config->control_socket, &broker->control, detail);
 	return err == ERR_NONE ? privileges_drop(config, detail) : err;
 }
 
