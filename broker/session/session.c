@@ -56,6 +56,7 @@ struct session *session_make(struct worker *me, struct registration *registratio
 	timer_init(&session->timer, session_on_timer);
 	session->registration = registration;
 	registration->session = session;
+	session->since_ms = clock_now_ms(); /* one read back from the store is away since now */
 	memory_charge(MEMORY_SESSION, sizeof *session);
 	counter_add(me->counters, COUNTER_SESSIONS, 1);
 	counter_add(me->counters, COUNTER_SESSIONS_OFFLINE, 1); /* until a client is attached */

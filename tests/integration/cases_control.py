@@ -236,6 +236,23 @@ def forget(_t):
         broker.wait_log(r"Control: forget, by user %d" % os.getuid())
 
 
+@case("nightjar-ctl forget holds over a restart, and what was read back is away since the start")
+def forget_durably(_t):
+    with running(CONF + "persistence true\npersistence_location {dir}/store/\n") as broker:
+        for name in ("kept", "gone"):
+            one = _open(broker, name, clean=False, properties=STAYS)
+            one.subscribe(("t", 1))
+            one.leave()
+        _ctl(broker, "forget", "gone")
+        began = int(time.time())
+        broker.restart()
+        record, *subscriptions = _json(broker, "client", "kept")
+        _has(record, online=False, subscriptions=1)
+        assert began - 1 <= record["since"] <= time.time() + 1, record
+        equal([item["filter"] for item in subscriptions], ["t"])
+        assert "no session" in _ctl(broker, "forget", "gone", expect=1)
+
+
 @case("nightjar-ctl stats agrees with what the clients did")
 def stats(_t):
     with running(CONF) as broker:
