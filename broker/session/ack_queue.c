@@ -39,7 +39,7 @@ static enum err grow(struct ack_queue *queue)
 		return ERR_NOMEM;
 	ring->head = 0;
 	ring->cap = cap;
-	for (uint32_t i = 0; i < queue->count; i++)
+	for (uint32_t i = 0; queue->ring && i < queue->count; i++)
 		ring->entries[i] = *ring_at(queue->ring, i);
 	memory_charge(MEMORY_INPUT, ring_bytes(cap));
 	ring_free(queue);

@@ -87,7 +87,8 @@ static int open_tables(struct kv_lmdb *lmdb)
 	if (failed)
 		return failed;
 	for (int i = 0; i < KV_TABLES && !failed; i++) {
-		failed = mdb_dbi_open(txn, kv_table_name(i), flags, &lmdb->tables[i]);
+		failed =
+			mdb_dbi_open(txn, kv_table_name((enum kv_table)i), flags, &lmdb->tables[i]);
 		lmdb->has_table[i] = !failed;
 		if (failed == MDB_NOTFOUND && lmdb->settings.read_only)
 			failed = 0;

@@ -211,7 +211,7 @@ static enum err load_meta(struct load *load)
 
 	if (err == ERR_NOT_FOUND) {
 		/* The META table is written with every commit: without it the others must be empty. */
-		for (int table = 0; table < KV_META; table++)
+		for (enum kv_table table = 0; table < KV_META; table++)
 			if (load->ops->count(load->reader, table))
 				return damaged(load, KV_META, 0, "it is missing");
 		*meta = (struct meta_record){.format = STORE_FORMAT,

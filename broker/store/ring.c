@@ -187,10 +187,12 @@ static enum err map_old(const char *path, struct ring_reader *reader, struct err
 	struct stat status;
 	void *mapped;
 
-	if (fd < 0)
-		return errno == ENOENT ? ERR_NOT_FOUND
-				       : err_set(detail, ERR_IO, "Cannot open %s: %s", path,
-						 strerror(errno));
+	if (fd < 0 && errno == ENOENT)
+		return ERR_NOT_FOUND;
+	if (fd < 0) {
+		err_set(detail, ERR_IO, "Cannot open %s: %s", path, strerror(errno));
+		return ERR_IO;
+	}
 	if (fstat(fd, &status) != 0 || status.st_size <= HEADER_BYTES) {
 		close(fd);
 		return ERR_NOT_FOUND;
@@ -198,8 +200,10 @@ static enum err map_old(const char *path, struct ring_reader *reader, struct err
 	reader->mapped = (uint64_t)status.st_size;
 	mapped = mmap(NULL, reader->mapped, PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
-	if (mapped == MAP_FAILED)
-		return err_set(detail, ERR_IO, "Cannot map %s: %s", path, strerror(errno));
+	if (mapped == MAP_FAILED) {
+		err_set(detail, ERR_IO, "Cannot map %s: %s", path, strerror(errno));
+		return ERR_IO;
+	}
 	reader->header = mapped;
 	reader->bytes = (const uint8_t *)mapped + HEADER_BYTES;
 	return ERR_NONE;

@@ -48,7 +48,7 @@ void store_changed(struct store *store)
 
 void store_set_state(struct store *store, enum store_state state)
 {
-	int before = __atomic_exchange_n(&store->state, state, __ATOMIC_RELAXED);
+	int before = __atomic_exchange_n(&store->state, (int)state, __ATOMIC_RELAXED);
 
 	if (before == (int)state)
 		return;
@@ -258,7 +258,8 @@ static enum err read_commit_number(struct store *store, uint64_t *out)
 		err = store->kv->ops->read(reader, KV_META, SLICE_LITERAL(""), false, &key, &value);
 		if (err == ERR_NONE && !record_get_meta(value, meta))
 			err = ERR_INVALID;
-		*out = meta->commit;
+		if (err == ERR_NONE)
+			*out = meta->commit;
 		store->kv->ops->reader_close(&reader);
 	}
 	free(meta);
