@@ -7,7 +7,6 @@ import statistics
 from devices import Witness
 from harness.runner import case
 from torture import Torture
-from torture_support import KNOWN
 
 SYNC_DELAY_MS = 500
 
@@ -16,7 +15,7 @@ class Faulty(Torture):
     """One life with a fault in it, then kill -9, or a power cut (power=1.0), and a check."""
 
     def __init__(self, inject, seconds=1.0, power=None):
-        super().__init__(1, "disk", power=power, tolerate=KNOWN, faults=True)
+        super().__init__(1, "disk", power=power, faults=True)
         self.inject, self.seconds = inject, seconds
         self.waited = {}
 

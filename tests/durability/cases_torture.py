@@ -3,7 +3,7 @@
 from harness.runner import case
 from oracle import Receiver, Retained, Stream, Violations
 from torture import Torture
-from torture_support import KNOWN, shim_library
+from torture_support import shim_library
 
 KILLS = 4
 
@@ -16,18 +16,18 @@ def _hold(torture):
 
 @case("kill -9 under load, durability disk: nothing that was acknowledged is lost")
 def killed_disk(_t):
-    _hold(Torture(KILLS, "disk", tolerate=KNOWN))
+    _hold(Torture(KILLS, "disk"))
 
 
 @case("kill -9 under load, durability process: nothing that was acknowledged is lost")
 def killed_process(_t):
-    _hold(Torture(KILLS, "process", tolerate=KNOWN))
+    _hold(Torture(KILLS, "process"))
 
 
 @case("A power cut under load, durability disk: what no sync covered is not missed")
 def power_cut(_t):
     shim_library()
-    _hold(Torture(KILLS, "disk", power=0.5, tolerate=KNOWN))
+    _hold(Torture(KILLS, "disk", power=0.5))
 
 
 def _kinds(torture):

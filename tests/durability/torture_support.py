@@ -5,9 +5,6 @@ import os
 from harness.broker import ROOT, BrokerError, default_bin
 from harness.runner import Skip
 
-# Shared groups are not whole after a kill yet.
-KNOWN = ("twice at QoS 2 in a group", "lost in a group")
-
 
 def equal(got, wanted):
     if got != wanted:
