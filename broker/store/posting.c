@@ -245,6 +245,9 @@ uint64_t store_queue(struct worker *me, uint64_t id, const struct message *messa
 		post_message(mine, message);
 	mine->posted++;
 	mine->next_after_last++;
+	/* What it takes from another queue may wait for an origin, and is not committed before that. */
+	if (delivery->from_id)
+		mine->is_outside = true;
 	if (delivery->origin_id && mine->ring)
 		origin_opens(mine, delivery->origin_id << 16 | delivery->origin_packet_id);
 	pack_receiver_post(&mine->posts, id, delivery);

@@ -317,6 +317,62 @@ static void a_publication_at_qos_2_waits_for_its_origin(void **unused)
 	expect_lines("received 1 5", 1);
 }
 
+static void post_held_group(struct worker *me, void *unused)
+{
+	struct message *message = say(me, "work", "once");
+	struct store_delivery delivery = {.qos = 2, .origin_id = 1, .origin_packet_id = 5};
+
+	(void)unused;
+	numbers[0] = store_queue(me, 9, message, &delivery);
+	message_drop(me, &message);
+}
+
+static void post_publisher_and_group(struct worker *me, void *unused)
+{
+	(void)unused;
+	put_session(me, 1, "publisher", STORE_SESSION);
+	put_session(me, 2, "member", STORE_SESSION);
+	put_session(me, 9, "group", STORE_GROUP);
+}
+
+static void member_takes_over(struct worker *me, void *unused)
+{
+	struct message *message = say(me, "work", "once");
+	struct store_delivery delivery = {.qos = 2, .from_id = 9, .from_number = numbers[0]};
+
+	(void)unused;
+	numbers[1] = store_queue(me, 2, message, &delivery);
+	store_inflight(me, 2, numbers[1], 77, STORE_SENT, 2);
+	message_drop(me, &message);
+}
+
+/* Were the member's part committed first, a crash would let the publisher send it once more. */
+static void what_moves_waits_for_the_origin_too(void **unused)
+{
+	(void)unused;
+	shop_open();
+	on_worker(0, post_publisher_and_group, NULL);
+	settle();
+	on_worker(0, post_held_group, NULL);
+	wait_until_left(0);
+	on_worker(1, member_takes_over, NULL);
+	wait_until_left(1);
+	usleep(20000);
+	assert_false(is_committed(1));
+	shop_reopen();
+	expect_lines("message", 0);
+	on_worker(0, post_held_group, NULL);
+	wait_until_left(0);
+	on_worker(1, member_takes_over, NULL);
+	wait_until_left(1);
+	on_worker(0, post_origin, NULL);
+	settle();
+	shop_reopen();
+	expect_lines("message 2 work=once qos 2 ids 0 flight 1 as 77", 1);
+	expect_lines("message", 1);
+	expect_lines("received 1 5", 1);
+}
+
 static void post_thousands(struct worker *me, void *unused)
 {
 	struct message *message = say(me, "all", "hands");
@@ -488,6 +544,7 @@ int main(void)
 		EACH(the_retained_message_with_the_highest_version_stays),
 		EACH(a_message_moves_from_a_group_to_its_member),
 		EACH(a_publication_at_qos_2_waits_for_its_origin),
+		EACH(what_moves_waits_for_the_origin_too),
 		EACH(a_message_for_thousands_is_kept_once),
 		EACH(a_queue_is_read_back_in_parts),
 		cmocka_unit_test(without_a_store_nothing_is_kept_and_all_counts_as_committed),
