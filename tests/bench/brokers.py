@@ -16,7 +16,8 @@ from harness.broker import Broker, BrokerError, ROOT, default_bin, free_port, wa
 # No limits that would drop a message or close a connection, so that the work is the same.
 COMMON_CONFIG = "log_dest none\nmax_queued_messages 0\nmax_inflight_messages 0\n"
 MOSQUITTO_STORE = "persistence true\npersistence_location {dir}/\n"
-NIGHTJAR_STORE = MOSQUITTO_STORE + "durability %s\n"
+# A folder of its own: Nightjar refuses one in which others may write.
+NIGHTJAR_STORE = "persistence true\npersistence_location {dir}/store\ndurability %s\n"
 CERTIFICATES = "certfile {dir}/cert.pem\nkeyfile {dir}/key.pem\n"
 # mosquitto does not start with a listener for WebSocket only.
 MOSQUITTO_SECOND = "listener {port2} 127.0.0.1\n"
