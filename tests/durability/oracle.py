@@ -50,9 +50,9 @@ class Stream:
 class Receiver:
     """exactly_once(stream): may a message come twice? in_order: not for a group, whose members share."""
 
-    def __init__(self, name, violations, qos=2, in_order=True, is_group=False):
+    def __init__(self, name, violations, qos=2, in_order=True, where=""):
         self.name, self.violations, self.qos, self.in_order = name, violations, qos, in_order
-        self.where = " in a group" if is_group else ""
+        self.where = where      # behind the kind of a violation
         self.streams = {}       # number -> Stream
         self.seen = {}          # number -> numbers of messages above the floor
         self.highest = {}

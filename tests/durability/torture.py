@@ -29,6 +29,9 @@ from shim import Shim                                       # noqa: E402
 from torture_support import shim_library, store_config      # noqa: E402
 
 QUIET_DEADLINE_S = 40
+# Not promised (docs/durability.md): a will that is just being published when the broker dies may be
+# missing with sessions of other workers. It is counted and shown.
+NOT_PROMISED = ("lost of wills",)
 
 
 class Cast:
@@ -81,7 +84,7 @@ class Cast:
                 self.subscribers.append(Subscriber(
                     self.crowd, name, version, filters, receiver, restless,
                     identifier=7 + n if name.startswith("v5") else None))
-        group = self._receiver("group", "s/", in_order=False, is_group=True)
+        group = self._receiver("group", "s/", in_order=False, where=" in a group")
         for n in range(3):
             self.subscribers.append(Subscriber(self.crowd, f"member{n}", V5,
                                                [("$share/g/s/#", 2)], group, 0.01))
@@ -91,7 +94,7 @@ class Cast:
         for n in range(4):
             stream = self._stream(f"w/m{n}", 1 + n // 2)
             self.mourned.append(Mourned(self.crowd, f"mourned{n}", (V5, V311)[n % 2], stream, n % 3))
-        receiver = self._receiver("wills", "w/", in_order=False)
+        receiver = self._receiver("wills", "w/", in_order=False, where=" of wills")
         self.subscribers.append(Subscriber(self.crowd, "mourner", V5, [("w/#", 2)], receiver, 0))
 
     # -- rounds -----------------------------------------------------------------------------------
@@ -224,7 +227,7 @@ class Torture:
         self.cast = Cast(self.broker.port, self.seed, self.size)
         if self.lies:
             self.shim["sync_lies"] = 1
-        self.cast.violations.tolerated.update(dict.fromkeys(self.tolerate, 0))
+        self.cast.violations.tolerated.update(dict.fromkeys((*NOT_PROMISED, *self.tolerate), 0))
         self.cast.begin()
 
     def _rounds(self):
@@ -266,6 +269,9 @@ class Torture:
         before = time.monotonic()
         self.cast.check()
         self.checks += 1
+        missed = self.cast.violations.tolerated["lost of wills"]
+        if missed > 2 + self.kills // 20:
+            self.cast.violations.add("wills lost too often", f"{missed} in {self.kills} kills")
         if self.broker.proc.poll() is not None:
             self.cast.violations.add("broker ended by itself", self.broker.log_tail(25))
         if self.talk:
@@ -283,7 +289,8 @@ class Torture:
         return (f"{self.kills} kills, {self.checks} checks, {self.received()} messages received, "
                 f"{self.doubled()} doubled at QoS 1, seed {self.seed}"
                 + (f", {self.sectors} sectors lost" if self.shim else "")
-                + (f", tolerated: {self.cast.violations.tolerated}" if self.tolerate else "")
+                + "".join(f", {count} x {kind}" for kind, count
+                          in self.cast.violations.tolerated.items() if count)
                 + (f", unexpected: {self.cast.crowd.unexpected}" if self.cast.crowd.unexpected
                    else ""))
 
