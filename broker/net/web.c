@@ -266,10 +266,12 @@ enum err web_create(const struct web_settings *settings, struct web **out,
 	if (settings->listener_count == 0)
 		return ERR_NONE;
 	web = calloc(1, sizeof *web);
-	if (web)
+	if (web) {
 		web->listeners = calloc(settings->listener_count, sizeof *web->listeners);
-	if (!web || !web->listeners) {
-		free(web);
+		web->no_client = SSL_CTX_new(TLS_client_method());
+	}
+	if (!web || !web->listeners || !web->no_client) {
+		web_destroy(&web);
 		return err_set(detail, ERR_NOMEM, "No memory for WebSocket and HTTP.");
 	}
 	memcpy(web->listeners, settings->listeners,
@@ -300,6 +302,7 @@ static struct lws_vhost *make_vhost(struct web_worker *home, const struct web_li
 		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT |
 				LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;
 		info.alpn = "http/1.1";
+		info.provided_client_ssl_ctx = home->web->no_client;
 		lending = listener->tls;
 	}
 	return lws_create_vhost(home->context, &info);
@@ -434,6 +437,7 @@ void web_destroy(struct web **web_ref)
 	if (!web)
 		return;
 	web_memory_close();
+	SSL_CTX_free(web->no_client);
 	free(web->listeners);
 	free(web);
 	*web_ref = NULL;

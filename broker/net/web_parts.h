@@ -6,6 +6,7 @@
 #define NIGHTJAR_NET_WEB_PARTS_H
 
 #include <libwebsockets.h>
+#include <openssl/ssl.h>
 
 #include "base/timer_wheel.h"
 #include "net/web.h"
@@ -21,6 +22,9 @@
 struct web {
 	struct web_settings settings;
 	struct web_listener *listeners;
+	/* For all vhosts, which are never clients: each would make its own, load the system's
+	 * certificates into it, and not free it. */
+	SSL_CTX *no_client;
 };
 
 /* Owner: its worker. */
