@@ -36,6 +36,12 @@ def is_sanitized():
     return b"__tsan_init" in data or b"__asan_init" in data
 
 
+def is_thread_sanitized():
+    """Little address space is left there."""
+    with open(default_bin(), "rb") as program:
+        return b"__tsan_init" in program.read()
+
+
 def need(program):
     if not shutil.which(program):
         raise Skip(f"{program} is not installed")
