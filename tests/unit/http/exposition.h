@@ -139,7 +139,7 @@ static inline bool exposition_sample(struct exposition *page, const char *line)
 	if (*end != '\n' || isnan(value))
 		return exposition_wrong(page, "a value that is no number", line);
 	if (strcmp(page->type, "counter") == 0 &&
-	    (value < 0 || strcmp(page->metric + base - 6, "_total") != 0))
+	    (value < 0 || base < 6 || strcmp(page->metric + base - 6, "_total") != 0))
 		return exposition_wrong(page, "a counter that is none", line);
 	for (unsigned i = 0; i < page->sample_count; i++)
 		if (strncmp(page->series[i], line, name + labels + 1) == 0)

@@ -40,7 +40,10 @@ static uint64_t commits(void)
 
 static bool state_is(enum store_state state)
 {
-	return store_state(runtime_worker(shop.runtime, 0)) == state;
+	struct store_figures figures;
+
+	store_figures(shop.store, &figures);
+	return figures.state == state;
 }
 
 static bool is_full(void)
