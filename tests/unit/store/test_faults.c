@@ -334,6 +334,9 @@ static void what_is_committed_survives_the_death_of_the_process(void **unused)
 	pid_t child;
 
 	(void)unused;
+#ifdef RCU_TELLS_TSAN
+	skip(); /* ThreadSanitizer has no threads after a fork */
+#endif
 	assert_int_equal(pipe(fds), 0);
 	child = fork();
 	if (child == 0)
