@@ -24,6 +24,7 @@
  *   R2  The list of a node's children has each of them once.
  *   R3  The version of a node is not lower than that of its message, and a topic's versions rise
  *       even when its node goes and comes again (version_floor).
+ *   R4  Whoever looks for the topic of a message that is set finds its node.
  */
 #include "route/retained.h"
 
@@ -148,6 +149,7 @@ static void node_fini(struct trie_node *trie_node)
 }
 
 static const struct trie_type retained_type = {
+	.holds_topics = true,
 	.name_offset = offsetof(struct retained_node, name),
 	.node_bytes = offsetof(struct retained_node, name),
 	.memory_class = MEMORY_RETAINED,
@@ -485,6 +487,7 @@ void retained_audit(struct retained *retained)
 		BUG_ON(node->message && node->message->retained_version > node->version); /* R3 */
 		if (!retained_is_set(node->message))
 			continue;
+		BUG_ON(retained_find(retained, message_topic(node->message)) != node); /* R4 */
 		count++;
 		bytes += message_bytes(node->message);
 		expiring += node->message->expires_ms != 0;

@@ -13,6 +13,10 @@
  *	          |  the one child of this name
  *	          the root
  *
+ * "The one child of this name" may be two nodes: the level's own, and a tail that begins with it. A
+ * tail is at the depth of its first level, nothing is below it, and what it has of the filter's other
+ * levels is compared at once.
+ *
  * One pin keeps the node, and thereby its parents, where they are; it moves along. New topics are
  * put at the front of their list of siblings, so that nothing is seen twice.
  */
@@ -115,19 +119,47 @@ static struct retained_node *pin_first(struct retained_cursor *cursor, struct re
 	return NULL;
 }
 
+/* The same for children that begin with the filter's level of this depth. */
+static struct retained_node *pin_named(struct retained_cursor *cursor,
+				       const struct retained_node *parent,
+				       struct retained_node *node, size_t depth)
+{
+	struct topic_trie *trie = &cursor->retained->trie;
+
+	while (node && !retained_pin(cursor->retained, node))
+		node = retained_node_of(topic_trie_beginning_next(trie, &parent->trie, &node->trie,
+								  cursor->levels[depth - 1]));
+	return node;
+}
+
 static struct retained_node *pin_below(struct retained_cursor *cursor)
 {
+	struct topic_trie *trie = &cursor->retained->trie;
 	size_t depth = cursor->depth + 1;
-	struct retained_node *child;
 
-	if (cursor->hash_level == NO_HASH && depth > cursor->level_count)
+	if (cursor->at->trie.kind == TRIE_TAIL ||
+	    (cursor->hash_level == NO_HASH && depth > cursor->level_count))
 		return NULL;
 	if (depth_is_listed(cursor, depth))
 		return pin_first(cursor, rcu_load(cursor->at->first_child), depth);
-	child = retained_node_of(topic_trie_child(&cursor->retained->trie, &cursor->at->trie,
-						  TRIE_LITERAL, cursor->levels[depth - 1],
-						  trie_level_hash(cursor->levels[depth - 1])));
-	return child && retained_pin(cursor->retained, child) ? child : NULL;
+	return pin_named(cursor, cursor->at,
+			 retained_node_of(topic_trie_beginning(trie, &cursor->at->trie,
+							       cursor->levels[depth - 1])),
+			 depth);
+}
+
+static struct retained_node *pin_behind(struct retained_cursor *cursor,
+					const struct retained_node *from, size_t depth)
+{
+	const struct retained_node *parent = retained_node_of(from->trie.parent);
+
+	if (depth_is_listed(cursor, depth))
+		return pin_first(cursor, rcu_load(from->sibling), depth);
+	return pin_named(cursor, parent,
+			 retained_node_of(topic_trie_beginning_next(&cursor->retained->trie,
+								    &parent->trie, &from->trie,
+								    cursor->levels[depth - 1])),
+			 depth);
 }
 
 /* One step, depth first; to the end (at is NULL) when nothing is left. Inside a section. */
@@ -142,20 +174,47 @@ static void cursor_step(struct retained_cursor *cursor)
 	}
 	/* Parents are sure, because at is pinned until the move. */
 	for (; depth > 0; depth--, from = retained_node_of(from->trie.parent)) {
-		if (depth_is_listed(cursor, depth))
-			next = pin_first(cursor, rcu_load(from->sibling), depth);
+		next = pin_behind(cursor, from, depth);
 		if (next)
 			break;
 	}
 	cursor_move(cursor, next, depth);
 }
 
+/* depth: of the last level of a topic that is as the filter wants it so far. */
+static bool depth_is_match(const struct retained_cursor *cursor, size_t depth)
+{
+	return cursor->hash_level == NO_HASH ? depth == cursor->level_count
+					     : depth >= cursor->hash_level;
+}
+
+static bool tail_is_match(const struct retained_cursor *cursor)
+{
+	const struct trie_node *tail = &cursor->at->trie;
+	struct topic_levels levels =
+		topic_levels_of(trie_node_name(cursor->retained->trie.type, tail));
+	size_t depth = cursor->depth - 1;
+	struct slice level;
+
+	while (topic_levels_next(&levels, &level)) {
+		if (depth >= cursor->hash_level)
+			return true;
+		if (depth >= cursor->level_count)
+			return false;
+		if (!slice_equal_string(cursor->levels[depth], "+") &&
+		    !slice_equal(cursor->levels[depth], level))
+			return false;
+		depth++;
+	}
+	return depth_is_match(cursor, depth);
+}
+
 static bool cursor_is_at_match(const struct retained_cursor *cursor)
 {
 	if (!cursor->at || cursor->depth == 0)
 		return false;
-	return cursor->hash_level == NO_HASH ? cursor->depth == cursor->level_count
-					     : cursor->depth >= cursor->hash_level;
+	return cursor->at->trie.kind == TRIE_TAIL ? tail_is_match(cursor)
+						  : depth_is_match(cursor, cursor->depth);
 }
 
 struct message *retained_cursor_next(struct worker *me, struct retained_cursor *cursor,

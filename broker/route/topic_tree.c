@@ -2,11 +2,12 @@
 /*
  * topic_tree.c - which subscriptions want this Topic Name?
  *
- *      plant --+-- line1 ---- temp   {A}
- *              +-- (plus) --- temp   {B}
+ *      plant/line1/temp              {A}
+ *      plant --+-- (plus) --- temp   {B}
  *              +-- (hash)            {C}        "plant/line1/temp" -> A B C
  *
- * A match goes down level by level with the set of nodes that match so far (the frontier): from
+ * A filter without wildcards matches one topic, and is found by all of its name. For the others a
+ * match goes down level by level with the set of nodes that match so far (the frontier): from
  * each node to the child of the level's name and to the child '+'; a child '#' takes everything.
  *
  * A node's subscribers stand in a list per worker, which only that worker walks and changes. Others
@@ -180,11 +181,13 @@ static void list_remove(struct topic_link *link)
 	link->pprev = NULL;
 }
 
-/* An attachment on its way; slot is there in case that the node needs one more. */
+/* An attachment on its way. The slot is got when it has turned out that the node needs one more,
+ * which is seldom: then it is tried again. */
 struct attach {
 	struct topic_link *link;
-	struct list_slot *slot; /* NULL once used */
+	struct list_slot *slot; /* NULL: none yet, or used */
 	uint16_t worker;
+	bool is_done;
 };
 
 static void attach_locked(struct trie_node *trie_node, void *context)
@@ -197,10 +200,12 @@ static void attach_locked(struct trie_node *trie_node, void *context)
 	if (node->owner == 0)
 		node->owner = (uint16_t)(attach->worker + 1);
 	list = node->owner == attach->worker + 1 ? &node->head : node_list(node, attach->worker);
-	if (list) {
+	attach->is_done = list || attach->slot;
+	if (list)
 		list_push(list, attach->link);
+	if (list || !attach->slot)
 		return;
-	}
+	memory_charge(MEMORY_SUBSCRIPTION, sizeof *attach->slot);
 	attach->slot->worker = attach->worker;
 	list_push(&attach->slot->head, attach->link);
 	attach->slot->next = node->more;
@@ -225,18 +230,15 @@ static bool add_to_living_list(struct topic_tree *tree, uint16_t worker, struct 
 static enum err add_to_new_list(struct topic_tree *tree, uint16_t worker, struct slice filter,
 				struct topic_link *link)
 {
-	struct attach attach = {.link = link,
-				.slot = calloc(1, sizeof *attach.slot),
-				.worker = worker};
-	enum err err;
+	struct attach attach = {.link = link, .worker = worker};
+	enum err err = topic_trie_make(&tree->trie, filter, attach_locked, &attach);
 
-	if (!attach.slot)
-		return ERR_NOMEM;
-	err = topic_trie_make(&tree->trie, filter, attach_locked, &attach);
-	if (attach.slot)
+	if (err == ERR_NONE && !attach.is_done) {
+		attach.slot = calloc(1, sizeof *attach.slot);
+		err = attach.slot ? topic_trie_make(&tree->trie, filter, attach_locked, &attach)
+				  : ERR_NOMEM;
 		free(attach.slot);
-	else
-		memory_charge(MEMORY_SUBSCRIPTION, sizeof *attach.slot);
+	}
 	return err;
 }
 
@@ -391,6 +393,7 @@ enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct
 			  struct topic_match *match)
 {
 	struct topic_levels levels = topic_levels_of(topic);
+	struct trie_node *whole = topic_trie_whole(&tree->trie, topic);
 	bool literal_only = topic.len > 0 && topic.data[0] == '$';
 	uint32_t count = 1;
 	struct slice level;
@@ -400,6 +403,8 @@ enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct
 	match->has_others = false;
 	memset(match->others, 0, sizeof match->others);
 	err = frontier_reserve(match, count);
+	if (err == ERR_NONE && whole)
+		err = match_add_node(match, worker, topic_node_of(whole));
 	if (err != ERR_NONE)
 		return err;
 	match->frontier[0] = topic_node_of(tree->trie.root);

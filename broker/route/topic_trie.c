@@ -2,7 +2,7 @@
 /*
  * topic_trie.c - how nodes come and go while others read.
  *
- * A node that is missing is allocated before the lock is taken; with the lock held the path is
+ * A node that is missing is allocated before the lock is taken; with the lock held the place is
  * looked at again, because others may have made the same nodes or taken the deepest one out. In
  * that case it goes round.
  *
@@ -15,6 +15,7 @@
  *   N2  children is the number of nodes with this parent.
  *   N3  TRIE_HAS_PLUS and TRIE_HAS_HASH say whether there is such a child.
  *   N4  The parent of a node in the table is in the table or the root.
+ *   N5  Nothing is below a node of several levels.
  */
 #include "route/topic_trie.h"
 
@@ -192,6 +193,19 @@ void topic_trie_unlock(struct topic_trie *trie)
 		rcu_defer_free(&trie->grace, grace_ended);
 }
 
+/*
+ * A node of several levels comes right behind the one of the same hash, so that one walk finds both,
+ * and no two of a trie have the same order.
+ */
+#define ORDER_LONG 2u
+
+static uint64_t order_of(uint64_t hash, enum trie_kind kind)
+{
+	uint64_t order = rcu_table_order(hash) & ~(uint64_t)ORDER_LONG;
+
+	return kind == TRIE_WHOLE || kind == TRIE_TAIL ? order | ORDER_LONG : order;
+}
+
 static bool node_is(const struct topic_trie *trie, const struct trie_node *node,
 		    const struct trie_node *parent, enum trie_kind kind, struct slice name)
 {
@@ -203,7 +217,7 @@ struct trie_node *topic_trie_child(const struct topic_trie *trie, const struct t
 				   enum trie_kind kind, struct slice level, uint64_t level_hash)
 {
 	uint64_t hash = trie_child_hash(parent->table.order, level_hash);
-	uint64_t order = rcu_table_order(hash);
+	uint64_t order = order_of(hash, kind);
 	struct rcu_table_node *node = rcu_table_head(&trie->table, hash);
 
 	while ((node = rcu_table_find(node, order)))
@@ -222,72 +236,200 @@ struct trie_node *topic_trie_hash(const struct topic_trie *trie, const struct tr
 	return topic_trie_child(trie, parent, TRIE_HASH, SLICE_LITERAL("#"), trie->hash_hash);
 }
 
-/* Goes down as far as there are nodes; *rest is left before the first level that is missing. */
-static struct trie_node *trie_deepest(const struct topic_trie *trie, struct topic_levels *rest)
+struct trie_node *topic_trie_whole(const struct topic_trie *trie, struct slice topic)
 {
-	struct trie_node *node = trie->root;
-	struct topic_levels next = *rest;
-	struct slice name;
+	return topic_trie_child(trie, trie->root, TRIE_WHOLE, topic, trie_level_hash(topic));
+}
 
-	while (topic_levels_next(&next, &name)) {
-		struct level level = level_of(name);
-		struct trie_node *child =
-			topic_trie_child(trie, node, level.kind, level.name, level.hash);
+static bool name_begins(struct slice name, struct slice level)
+{
+	return name.len >= level.len && memcmp(name.data, level.data, level.len) == 0 &&
+	       (name.len == level.len || name.data[level.len] == '/');
+}
 
-		if (!child)
-			return node;
-		node = child;
-		*rest = next;
+/* Behind `at`; order: that of the level's own node. */
+static struct trie_node *beginning_from(const struct topic_trie *trie,
+					const struct rcu_table_node *at, uint64_t order,
+					const struct trie_node *parent, struct slice level)
+{
+	struct rcu_table_node *next = rcu_table_next(at);
+
+	for (; next && next->order <= (order | ORDER_LONG); next = rcu_table_next(next))
+		if (next->order >= order &&
+		    __atomic_load_n(&node_of(next)->parent, __ATOMIC_RELAXED) == parent &&
+		    name_begins(trie_node_name(trie->type, node_of(next)), level))
+			return node_of(next);
+	return NULL;
+}
+
+struct trie_node *topic_trie_beginning(const struct topic_trie *trie,
+				       const struct trie_node *parent, struct slice level)
+{
+	uint64_t hash = trie_child_hash(parent->table.order, trie_level_hash(level));
+
+	return beginning_from(trie, rcu_table_head(&trie->table, hash),
+			      order_of(hash, TRIE_LITERAL), parent, level);
+}
+
+struct trie_node *topic_trie_beginning_next(const struct topic_trie *trie,
+					    const struct trie_node *parent,
+					    const struct trie_node *child, struct slice level)
+{
+	return beginning_from(trie, &child->table, child->table.order & ~(uint64_t)ORDER_LONG,
+			      parent, level);
+}
+
+/* Where a filter or topic is, or how far one comes on the way to it. */
+struct place {
+	struct trie_node *node;	  /* it, or the last one that there is above it */
+	struct topic_levels rest; /* what is missing below node; rest.at is NULL: nothing */
+	bool is_whole;		  /* rest is one name */
+	bool has_tail;		  /* below node a tail of another topic begins like rest */
+};
+
+static struct slice place_rest(const struct place *place)
+{
+	return slice_of(place->rest.at, (size_t)(place->rest.end - place->rest.at));
+}
+
+static struct place place_begin(const struct topic_trie *trie, struct slice filter)
+{
+	return (struct place){
+		.node = trie->root,
+		.rest = topic_levels_of(filter),
+		.is_whole = !trie->type->holds_topics && !topic_filter_has_wildcard(filter),
+	};
+}
+
+/* One level of a topic: down to its node, or to the tail that is all of the rest. */
+static bool place_step_to_topic(const struct topic_trie *trie, struct place *place,
+				struct slice level, struct topic_levels behind)
+{
+	const struct trie_node *parent = place->node;
+	struct trie_node *child = topic_trie_beginning(trie, parent, level);
+	struct trie_node *literal = NULL;
+	struct slice rest = place_rest(place);
+
+	place->has_tail = false;
+	for (; child; child = topic_trie_beginning_next(trie, parent, child, level)) {
+		if (child->kind == TRIE_LITERAL) {
+			literal = child;
+		} else if (slice_equal(trie_node_name(trie->type, child), rest)) {
+			place->node = child;
+			place->rest.at = NULL;
+			return true;
+		} else {
+			place->has_tail = true;
+		}
 	}
-	return node;
+	if (!literal)
+		return false;
+	place->node = literal;
+	place->rest = behind;
+	return true;
+}
+
+static bool place_step_to_filter(const struct topic_trie *trie, struct place *place,
+				 struct slice name, struct topic_levels behind)
+{
+	struct level level = level_of(name);
+	struct trie_node *child =
+		topic_trie_child(trie, place->node, level.kind, level.name, level.hash);
+
+	if (!child)
+		return false;
+	place->node = child;
+	place->rest = behind;
+	return true;
+}
+
+/* Goes on down, as far as there are nodes. */
+static void place_descend(const struct topic_trie *trie, struct place *place)
+{
+	struct topic_levels behind = place->rest;
+	struct slice level;
+
+	if (place->is_whole) {
+		struct trie_node *node = topic_trie_whole(trie, place_rest(place));
+
+		if (node) {
+			place->node = node;
+			place->rest.at = NULL;
+		}
+		return;
+	}
+	while (topic_levels_next(&behind, &level)) {
+		if (!(trie->type->holds_topics ? place_step_to_topic(trie, place, level, behind)
+					       : place_step_to_filter(trie, place, level, behind)))
+			return;
+		behind = place->rest;
+	}
 }
 
 struct trie_node *topic_trie_find(const struct topic_trie *trie, struct slice filter)
 {
-	struct topic_levels rest = topic_levels_of(filter);
-	struct trie_node *node = trie_deepest(trie, &rest);
+	struct place place = place_begin(trie, filter);
 
-	return rest.at ? NULL : node;
+	place_descend(trie, &place);
+	return place.rest.at ? NULL : place.node;
 }
 
-/* Nodes for the levels that are left, in their order. Their orders are known before their parents
- * are, because they are those of the whole path. */
-static enum err chain_create(struct topic_trie *trie, const struct trie_node *parent,
-			     struct topic_levels levels, struct trie_node **out_chain)
+/* A node that is not in the trie yet, behind those of the chain; its parent is not known, but its
+ * order is, because that is of the whole path. */
+static bool chain_add(struct topic_trie *trie, struct trie_node ***end, struct level level,
+		      uint64_t *order)
 {
-	uint64_t order = parent->table.order;
-	struct trie_node **end = out_chain;
+	struct trie_node *node = node_create(trie, &level);
+
+	if (!node)
+		return false;
+	*order = order_of(trie_child_hash(*order, level.hash), level.kind);
+	node->table.order = *order;
+	**end = node;
+	*end = &node->parent;
+	return true;
+}
+
+/* The next node of what is missing: one level, or all that is left where nothing branches. */
+static struct level place_next_level(const struct topic_trie *trie, const struct place *place)
+{
+	struct topic_levels behind = place->rest;
+	struct slice rest = place_rest(place);
 	struct slice name;
+	struct level level;
+
+	if (place->is_whole)
+		return (struct level){rest, trie_level_hash(rest), TRIE_WHOLE};
+	topic_levels_next(&behind, &name);
+	level = level_of(name);
+	if (trie->type->holds_topics && behind.at && !place->has_tail) {
+		level.kind = TRIE_TAIL;
+		level.name = rest;
+	}
+	return level;
+}
+
+/* Nodes for what is missing, in their order. */
+static enum err chain_create(struct topic_trie *trie, struct place place,
+			     struct trie_node **out_chain)
+{
+	uint64_t order = place.node->table.order;
+	struct trie_node **end = out_chain;
 
 	*out_chain = NULL;
-	while (topic_levels_next(&levels, &name)) {
-		struct level level = level_of(name);
-		struct trie_node *node = node_create(trie, &level);
+	while (place.rest.at) {
+		struct level level = place_next_level(trie, &place);
+		const uint8_t *after = level.name.data + level.name.len;
 
-		if (!node) {
+		if (!chain_add(trie, &end, level, &order)) {
 			list_destroy(trie, *out_chain);
 			*out_chain = NULL;
 			return ERR_NOMEM;
 		}
-		order = rcu_table_order(trie_child_hash(order, level.hash));
-		node->table.order = order;
-		*end = node;
-		end = &node->parent;
+		place.rest.at = after < place.rest.end ? after + 1 : NULL;
+		place.has_tail = false; /* nothing is below a node that is new */
 	}
 	return ERR_NONE;
-}
-
-static struct trie_node *existing_child(const struct topic_trie *trie,
-					const struct trie_node *parent, struct trie_node *wanted)
-{
-	struct rcu_table_node *node =
-		rcu_table_head(&trie->table, rcu_table_reverse(wanted->table.order));
-	struct slice name = trie_node_name(trie->type, wanted);
-
-	while ((node = rcu_table_find(node, wanted->table.order)))
-		if (node_is(trie, node_of(node), parent, wanted->kind, name))
-			return node_of(node);
-	return NULL;
 }
 
 static void node_link_locked(struct topic_trie *trie, struct trie_node *parent,
@@ -302,46 +444,50 @@ static void node_link_locked(struct topic_trie *trie, struct trie_node *parent,
 			 __ATOMIC_RELEASE);
 }
 
-/* Hangs up the chain below node; those that others have made meanwhile stay in *chain. */
+/* Hangs up the chain below node, and gives its last. */
 static struct trie_node *chain_link_locked(struct topic_trie *trie, struct trie_node *node,
 					   struct trie_node **chain)
 {
-	struct trie_node *unused = NULL;
-
 	while (*chain) {
-		struct trie_node *wanted = *chain;
-		struct trie_node *child = existing_child(trie, node, wanted);
+		struct trie_node *child = *chain;
 
-		*chain = wanted->parent;
-		if (child) {
-			wanted->parent = unused;
-			unused = wanted;
-		} else {
-			child = wanted;
-			node_link_locked(trie, node, child);
-		}
+		*chain = child->parent;
+		node_link_locked(trie, node, child);
 		node = child;
 	}
-	*chain = unused;
 	return node;
+}
+
+/* Nobody has made or taken out anything there since place was looked at. */
+static bool place_is_as_it_was_locked(const struct topic_trie *trie, const struct place *place)
+{
+	struct place now = *place;
+
+	if (place->node->flags & TRIE_DEAD)
+		return false;
+	if (!place->rest.at)
+		return true;
+	place_descend(trie, &now);
+	return now.node == place->node && now.has_tail == place->has_tail;
 }
 
 static enum err trie_make_once(struct topic_trie *trie, struct slice filter,
 			       void (*attach_locked)(struct trie_node *node, void *context),
 			       void *context, bool *out_done)
 {
-	struct topic_levels rest = topic_levels_of(filter);
-	struct trie_node *node = trie_deepest(trie, &rest);
+	struct place place = place_begin(trie, filter);
 	struct trie_node *chain;
-	enum err err = chain_create(trie, node, rest, &chain);
+	enum err err;
 
+	place_descend(trie, &place);
+	err = chain_create(trie, place, &chain);
 	if (err != ERR_NONE)
 		return err;
 	rcu_table_prepare(&trie->table);
 	topic_trie_lock(trie);
-	*out_done = !(node->flags & TRIE_DEAD);
+	*out_done = place_is_as_it_was_locked(trie, &place);
 	if (*out_done)
-		attach_locked(chain_link_locked(trie, node, &chain), context);
+		attach_locked(chain_link_locked(trie, place.node, &chain), context);
 	topic_trie_unlock(trie);
 	list_destroy(trie, chain);
 	return ERR_NONE;
@@ -438,6 +584,7 @@ void topic_trie_audit_locked(const struct topic_trie *trie,
 		BUG_ON(node->flags & TRIE_DEAD || node->parent->children == 0); /* N2, N4 */
 		BUG_ON(flag_of_kind(node->kind) & ~node->parent->flags);	/* N3 */
 		BUG_ON(!node_is_in_table(trie, node->parent));			/* N4 */
+		BUG_ON(node->kind >= TRIE_WHOLE && node->children != 0);	/* N5 */
 		count++;
 		children += node->children;
 		flags += __builtin_popcount(node->flags);

@@ -3,8 +3,24 @@
  * topic_trie.h - levels below levels: what the tree of subscriptions and that of retained messages
  * have in common.
  *
- * A node is one level. It is part of a larger object whose shape a struct trie_type describes. The
- * nodes of a trie stand in one hash table (base/rcu_table.h), found by parent and level.
+ * A node is one level, or several where nothing branches, which is what keeps a broker with a million
+ * of them small. It is part of a larger object whose shape a struct trie_type describes. The nodes
+ * of a trie stand in one hash table (base/rcu_table.h), found by parent and level. A trie holds
+ * one of two things:
+ *
+ *	filters  One without a wildcard matches nothing but itself: it is a node of its own below the
+ *		 root, found by its whole name in one step. Only the others are taken apart.
+ *	topics	 All of them are below each other, because they are looked for by filters. What no
+ *		 other topic shares is one node, the tail:
+ *
+ *		 device --+-- "1/state"			device --+-- "1/state"
+ *			  +-- "2/state"				 +-- "2/state"
+ *								 +-- 2 -- "cmd"
+ *			     a topic more: device/2/cmd
+ *
+ *		 A node never changes. So a tail stays what it is when another topic begins with its
+ *		 first level: that one gets the node of this level. A look at one level therefore
+ *		 finds two nodes at most that begin with it, the level's own and then a tail.
  *
  * Threads: functions without a suffix run on any registered thread; those that give out a node run
  * inside an RCU read section, which is how long the node is sure to exist. _locked: the caller
@@ -23,7 +39,14 @@
 #include "base/rcu_table.h"
 #include "base/slice.h"
 
-enum trie_kind { TRIE_LITERAL, TRIE_PLUS, TRIE_HASH, TRIE_ROOT };
+enum trie_kind {
+	TRIE_LITERAL, /* one level */
+	TRIE_PLUS,
+	TRIE_HASH,
+	TRIE_WHOLE, /* a filter without wildcards, below the root; hashed by all of its name */
+	TRIE_TAIL,  /* the last levels of a topic, two or more; hashed by the first of them */
+	TRIE_ROOT
+};
 
 enum trie_flag {
 	TRIE_HAS_PLUS = 1 << 0, /* one of the children is '+' */
@@ -45,7 +68,8 @@ struct trie_node {
 struct topic_trie;
 
 struct trie_type {
-	size_t name_offset; /* of the level's name in the whole object */
+	bool holds_topics;  /* else filters */
+	size_t name_offset; /* of the name in the whole object */
 	size_t node_bytes;  /* of the object without its name: at least name_offset */
 	enum memory_class memory_class;
 	enum histogram lock_held; /* where it is recorded how long */
@@ -110,13 +134,23 @@ struct trie_node *topic_trie_child(const struct topic_trie *trie, const struct t
 struct trie_node *topic_trie_plus(const struct topic_trie *trie, const struct trie_node *parent);
 struct trie_node *topic_trie_hash(const struct topic_trie *trie, const struct trie_node *parent);
 
-/* The node of exactly this filter, or NULL. */
+/* The node of exactly this filter or topic, or NULL. */
 struct trie_node *topic_trie_find(const struct topic_trie *trie, struct slice filter);
 
+/* The filter without wildcards that is this topic, or NULL. */
+struct trie_node *topic_trie_whole(const struct topic_trie *trie, struct slice topic);
+
+/* Children that are this level or begin with it: the first one, and the next behind a child. */
+struct trie_node *topic_trie_beginning(const struct topic_trie *trie,
+				       const struct trie_node *parent, struct slice level);
+struct trie_node *topic_trie_beginning_next(const struct topic_trie *trie,
+					    const struct trie_node *parent,
+					    const struct trie_node *child, struct slice level);
+
 /*
- * The node of this filter, made with all that is missing above it, and with the lock held
+ * The node of this filter or topic, made with all that is missing above it, and with the lock held
  * attach_locked(node, context), so that it is needed before anyone can find it useless. A valid
- * filter: one level or more. Takes its own read section.
+ * one: one level or more. Takes its own read section.
  */
 enum err topic_trie_make(struct topic_trie *trie, struct slice filter,
 			 void (*attach_locked)(struct trie_node *node, void *context),

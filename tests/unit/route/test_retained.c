@@ -230,6 +230,94 @@ static void cursor_finds_what_matches(void **unused)
 	}
 }
 
+/* Levels of a small alphabet, so that topics often share some, and often are of the same name. */
+static void random_levels(unsigned *seed, const char *const *names, unsigned count, char *out)
+{
+	unsigned levels = 1 + (unsigned)rand_r(seed) % 5;
+
+	*out = '\0';
+	for (unsigned i = 0; i < levels; i++) {
+		if (i)
+			strcat(out, "/");
+		strcat(out, names[(unsigned)rand_r(seed) % count]);
+	}
+}
+
+static unsigned index_of(char names[][32], unsigned count, const char *name)
+{
+	unsigned i = 0;
+
+	while (i < count && strcmp(names[i], name) != 0)
+		i++;
+	return i;
+}
+
+static void random_topics_are_found_by_random_filters(void **unused)
+{
+	enum { STEPS = 4000, MOST = 60 };
+	static const char *const names[] = {"a", "b", "ab", "", "+", "+"};
+	char topics[MOST][32], topic[32], filter[32];
+	unsigned count = 0, seed = 7;
+
+	(void)unused;
+	for (unsigned step = 0; step < STEPS; step++) {
+		unsigned at, expected = 0;
+
+		random_levels(&seed, names, 4, topic);
+		at = topic[0] ? index_of(topics, count, topic) : MOST;
+		if (at == count && count < MOST) {
+			set(topic, topic);
+			strcpy(topics[count++], topic);
+		} else if (at < count) {
+			assert_true(is_set_to(topic, topic));
+			set(topic, "");
+			memmove(topics[at], topics[--count], sizeof topics[at]);
+		}
+		assert_int_equal(retained_count(retained), count);
+		random_levels(&seed, names, 6, filter);
+		if (rand_r(&seed) % 3 == 0)
+			strcat(filter, "/#");
+		if (!filter[0])
+			continue;
+		for (unsigned i = 0; i < count; i++)
+			expected += topic_matches_filter(slice_from_string(topics[i]),
+							 slice_from_string(filter));
+		assert_int_equal(walk(filter, 1 + step % 7), expected);
+		if (step % 100 == 0)
+			retained_audit(retained);
+	}
+	while (count)
+		set(topics[--count], "");
+	assert_int_equal(retained_count(retained), 0);
+	retained_audit(retained);
+}
+
+/* What nothing else shares takes one node, and another topic does not change it. */
+static void topic_alone_below_a_level_is_one_node(void **unused)
+{
+	uint64_t one, two;
+
+	(void)unused;
+	set("device/1/state", "x");
+	set("device/2/state", "x");
+	one = memory_used(MEMORY_RETAINED);
+	set("device/3/state", "x");
+	two = memory_used(MEMORY_RETAINED);
+	set("device/4/state", "x");
+	assert_int_equal(memory_used(MEMORY_RETAINED) - two, two - one);
+	assert_true(two - one < 2 * sizeof(void *) * 8);
+	set("device/3/cmd", "y");
+	assert_true(is_set_to("device/3/state", "x"));
+	assert_true(is_set_to("device/3/cmd", "y"));
+	assert_int_equal(walk("device/3/+", 1), 2);
+	assert_int_equal(walk("device/+/state", 1), 4);
+	set("device/3/state", "");
+	set("device/3/state", "z");
+	assert_int_equal(walk("device/3/#", 1), 2);
+	assert_int_equal(walk("device/3", 1), 0);
+	assert_int_equal(walk("+/3/cmd", 1), 1);
+}
+
 static void cursor_over_nothing_ends_at_once(void **unused)
 {
 	(void)unused;
@@ -393,14 +481,14 @@ static void *change_around(void *context)
 	return NULL;
 }
 
-static void walk_once_amid_changes(uint8_t *seen, unsigned stable)
+static void walk_once_amid_changes(struct slice filter, uint8_t *seen, unsigned stable)
 {
 	struct retained_cursor *cursor;
 	struct message *message;
 	unsigned budget = 100;
 	bool more = true;
 
-	assert_int_equal(retained_cursor_create(retained, SLICE_LITERAL("s/#"), &cursor), ERR_NONE);
+	assert_int_equal(retained_cursor_create(retained, filter, &cursor), ERR_NONE);
 	while (more) {
 		message = retained_cursor_next(NULL, cursor, &budget, &more);
 		if (!message) {
@@ -438,7 +526,8 @@ static void what_stays_is_seen_once_whatever_changes_around(void **unused)
 		assert_int_equal(pthread_create(&threads[i], NULL, change_around, &seeds[i]), 0);
 	for (int i = 0; i < WALKS; i++) {
 		memset(seen, 0, sizeof seen);
-		walk_once_amid_changes(seen, STABLE);
+		walk_once_amid_changes(i % 2 ? SLICE_LITERAL("s/#") : SLICE_LITERAL("s/+/stay"),
+				       seen, STABLE);
 		for (unsigned n = 0; n < STABLE; n++)
 			assert_int_equal(seen[n], 1);
 	}
@@ -479,6 +568,8 @@ int main(void)
 		RETAINED_TEST(limits_refuse_what_is_new_and_allow_what_replaces),
 		RETAINED_TEST(expired_message_is_not_found_and_goes),
 		RETAINED_TEST(cursor_finds_what_matches),
+		RETAINED_TEST(random_topics_are_found_by_random_filters),
+		RETAINED_TEST(topic_alone_below_a_level_is_one_node),
 		RETAINED_TEST(cursor_over_nothing_ends_at_once),
 		RETAINED_TEST(topic_removed_under_the_cursor_does_not_stop_it),
 		RETAINED_TEST(cursor_left_in_the_middle_lets_its_node_go),
