@@ -202,6 +202,7 @@ struct config {
 	enum store_durability durability;
 	uint64_t persistence_max_size;
 	uint32_t queue_memory_messages;
+	uint32_t persistence_full_wait;
 
 	/* Log. */
 	unsigned log_types; /* enum log_type, or-ed */

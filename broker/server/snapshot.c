@@ -43,6 +43,7 @@ static void fill_limits(struct session_settings *out, const struct config *confi
 	out->max_queued_messages = config->max_queued_messages;
 	out->max_queued_bytes = config->max_queued_bytes;
 	out->queue_memory_messages = config->queue_memory_messages;
+	out->room_wait_ms = config->persistence_full_wait * 1000;
 	out->queue_qos0_messages = config->queue_qos0_messages;
 	out->queue_drop_oldest = config->queue_drop == CONFIG_DROP_OLDEST;
 	out->output_buffer_bytes = (uint32_t)config->output_buffer_bytes;

@@ -687,6 +687,8 @@ void client_admitted(struct client *client)
 		move_to(client, owner);
 		return;
 	}
+	if (!client_session_fits(client, registration))
+		return;
 	if (session_open(me, client, registration, &session_present) != ERR_NONE) {
 		client_refuse(client, RC_SERVER_UNAVAILABLE, "no memory");
 		return;

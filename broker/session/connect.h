@@ -27,4 +27,10 @@ struct pending_connect {
 void pending_identity_request(const struct client *client, struct identity_request *out,
 			      char *address);
 
+/* The Session Expiry Interval, as it is since version 5. */
+uint32_t session_expiry_asked(const struct connect_packet *packet);
+
+/* room.c: false: the session would have to be kept, and the store takes none: it is refused. */
+bool client_session_fits(struct client *client, struct registration *registration);
+
 #endif

@@ -6,13 +6,17 @@
  * that it comes back and sends again. When the store is only behind, everybody just waits. Where it
  * is not known whether anybody has to keep it, the other workers are asked first, and the packet comes
  * again with the answer.
+ *
+ * A session or a subscription that would be new in the store is refused as well, to all. What is there
+ * already goes on: it is resumed, subscribed to again, and given up.
  */
 #include <stdlib.h>
 
+#include "session/connect.h"
 #include "session/keep.h"
-#include "session/client.h"
 
-#define ROOM_WAIT_MS 30000u
+/* A stored session that comes back is written anew, but hardly grows, unless by its will. */
+#define RESUMED_WILL_BYTES 1024
 
 /* In the order in which they began to wait. */
 struct room_waiter {
@@ -27,6 +31,11 @@ void room_init(struct session_worker *mine)
 {
 	mine->room_waiters_end = &mine->room_waiters;
 	timer_init(&mine->room_timer, on_timer);
+}
+
+void room_stop(struct worker *me)
+{
+	timer_disarm(&me->wheel, &session_worker_of(me)->room_timer);
 }
 
 void room_fini(struct session_worker *mine)
@@ -91,7 +100,8 @@ static void on_timer(struct timer *timer)
 	arm(me, mine);
 }
 
-static void wait_for_room(struct client *client, bool is_closed_later)
+/* state: that which it waits to see gone; the worker may not have looked since it began. */
+static void wait_for_room(struct client *client, enum store_state state, bool is_closed_later)
 {
 	struct worker *me = client->conn.worker;
 	struct session_worker *mine = session_worker_of(me);
@@ -102,9 +112,10 @@ static void wait_for_room(struct client *client, bool is_closed_later)
 		return;
 	}
 	fresh->client = client->endpoint.handle;
-	fresh->due_ms = is_closed_later ? me->now_ms + ROOM_WAIT_MS : 0;
+	fresh->due_ms = is_closed_later ? me->now_ms + mine->settings->room_wait_ms : 0;
 	*mine->room_waiters_end = fresh;
 	mine->room_waiters_end = &fresh->next;
+	mine->store_state = (uint8_t)state;
 	client_park(client, PARK_STORE);
 	if (!timer_is_armed(&mine->room_timer))
 		arm(me, mine);
@@ -152,11 +163,41 @@ bool client_no_room(struct client *client, const struct publish_packet *packet)
 
 	client->room = ROOM_UNKNOWN;
 	if (state == STORE_BUSY) {
-		wait_for_room(client, false);
+		wait_for_room(client, state, false);
 		return false;
 	}
 	if (client->version == MQTT_V5 || packet->qos == 0)
 		return true;
-	wait_for_room(client, true);
+	wait_for_room(client, state, true);
+	return false;
+}
+
+static bool session_needs_room(const struct client *client, const struct session *session)
+{
+	const struct connect_packet *packet = &client->pending->packet;
+	const struct connect_will *will = &packet->will;
+
+	if (session_expiry_asked(packet) == 0)
+		return false;
+	if (!session || !session->kept)
+		return true;
+	return will->present &&
+	       will->topic.len + will->payload.len + will->forward.len > RESUMED_WILL_BYTES;
+}
+
+bool client_session_fits(struct client *client, struct registration *registration)
+{
+	struct worker *me = client->conn.worker;
+
+	if (!store_refuses(me) || !session_needs_room(client, registration->session))
+		return true;
+	if (!registration->session) /* made for this CONNECT */
+		registry_release(session_worker_of(me)->world->registry, &registration);
+	counter_add(me->counters, COUNTER_REFUSED_STORE, 1);
+	client_refuse(
+		client, RC_QUOTA_EXCEEDED,
+		store_state(me) == STORE_FAILED
+			? "its session cannot be stored: the disk fails, see the log above"
+			: "its session cannot be stored: the store is full, see the log above");
 	return false;
 }

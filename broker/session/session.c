@@ -164,7 +164,7 @@ static struct session *session_find_old(struct worker *me, struct registration *
 	return NULL;
 }
 
-static uint32_t expiry_asked(const struct connect_packet *packet)
+uint32_t session_expiry_asked(const struct connect_packet *packet)
 {
 	if (packet->version == MQTT_V5)
 		return packet->session_expiry_s;
@@ -249,7 +249,7 @@ enum err session_open(struct worker *me, struct client *client, struct registrat
 		session_end(me, &session);
 		return ERR_NOMEM;
 	}
-	session_set_expiry(me, session, expiry_asked(packet));
+	session_set_expiry(me, session, session_expiry_asked(packet));
 	session->version = client->version;
 	if (keep_open(me, session) != ERR_NONE) {
 		session_end(me, &session);

@@ -43,6 +43,7 @@ struct session_worker {
 	struct session_settings *settings; /* one reference */
 	struct client *moving;		   /* to be handed to another worker with this turn's end */
 	uint32_t clients;		   /* connections, in any state */
+	bool is_serving;		   /* else a CONNECT waits */
 	bool is_stopping;
 	struct recovery *recovery; /* while the store is read at a start */
 	struct room_waiter *room_waiters, **room_waiters_end; /* room.c */
@@ -177,6 +178,7 @@ void session_drop_outgoing(struct worker *me, struct session *session);
 
 /* room.c */
 void room_init(struct session_worker *mine);
+void room_stop(struct worker *me);
 void room_fini(struct session_worker *mine);
 
 /* The topic with the listener's mount point in front: a view into the worker's scratch memory, or

@@ -52,6 +52,7 @@ struct session_settings {
 	uint32_t max_queued_messages;	/* 0: no limit */
 	uint64_t max_queued_bytes;	/* 0: no limit */
 	uint32_t queue_memory_messages; /* of a kept session; the rest is in the store alone */
+	uint32_t room_wait_ms;		/* so long an old client waits for room in the store */
 	bool queue_qos0_messages;
 	bool queue_drop_oldest;
 	uint32_t output_buffer_bytes;

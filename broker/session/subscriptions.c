@@ -157,6 +157,10 @@ static uint8_t subscribe_new(struct worker *me, struct session *session,
 		return RC_QUOTA_EXCEEDED;
 	if (memory_is_over_limit())
 		return RC_QUOTA_EXCEEDED;
+	if (session->kept && store_refuses(me)) {
+		counter_add(me->counters, COUNTER_STORE_REFUSED_SUBSCRIPTIONS, 1);
+		return RC_QUOTA_EXCEEDED;
+	}
 	fresh = calloc(1, sizeof *fresh);
 	if (!fresh)
 		return RC_IMPLEMENTATION_SPECIFIC_ERROR;

@@ -16,6 +16,11 @@
 #include "store/kv.h"
 
 #define READERS_MAX 1024
+/*
+ * Of address space, above max_bytes. What is new is refused at 95 % of them, but what is on its way between
+ * workers then was admitted, and a removal needs new pages before it gives old ones back.
+ */
+#define SPARE_BYTES (UINT64_C(64) << 20)
 
 struct kv_lmdb {
 	struct kv kv;
@@ -111,7 +116,8 @@ static int open_env(struct kv_lmdb *lmdb)
 	if (!failed)
 		failed = mdb_env_set_maxreaders(lmdb->env, READERS_MAX);
 	if (!failed && lmdb->settings.max_bytes)
-		failed = mdb_env_set_mapsize(lmdb->env, lmdb->settings.max_bytes / 4096 * 4096);
+		failed = mdb_env_set_mapsize(lmdb->env, (lmdb->settings.max_bytes + SPARE_BYTES) /
+								4096 * 4096);
 	if (!failed)
 		failed = mdb_env_open(lmdb->env, lmdb->path, flags, 0600);
 	/* Of a process that was killed while it read: it would keep pages from being used again. */

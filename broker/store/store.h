@@ -67,7 +67,7 @@ enum err store_open(const struct store_settings *settings, struct store **out,
 /* Main thread, after the workers have stopped: commits what was posted, and ends the threads. */
 void store_close(struct store **store);
 
-/* Main thread, before the workers start. Before net_worker_init(): its hook comes first. */
+/* On the worker, or before it starts; on all of them before one of them recovers. */
 enum err store_worker_init(struct store *store, struct worker *worker) ERR_CHECKED;
 void store_worker_fini(struct worker *worker);
 
@@ -109,6 +109,12 @@ enum store_state store_state(const struct worker *me);
 static inline bool store_has_room(const struct worker *me)
 {
 	return store_state(me) <= STORE_OK;
+}
+
+/* Does it refuse what is new? To wait for it would be for long. */
+static inline bool store_refuses(const struct worker *me)
+{
+	return store_state(me) >= STORE_FULL;
 }
 
 /* Sessions and shared groups. */
@@ -302,7 +308,7 @@ struct store_figures {
 	uint64_t commits, last_commit_us, last_commit_records;
 };
 void store_figures(const struct store *store, struct store_figures *out);
-/* The same of the store that the worker posts to; STORE_OFF without one. */
+/* The same of the store that the worker posts to; STORE_OFF without one. Any thread. */
 void store_figures_of(const struct worker *worker, struct store_figures *out);
 const char *store_durability_name(enum store_durability durability);
 const char *store_state_name(enum store_state state);

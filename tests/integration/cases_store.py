@@ -4,6 +4,7 @@ there again."""
 import contextlib
 import os
 import pathlib
+import re
 import subprocess
 import time
 
@@ -11,6 +12,7 @@ from harness.broker import default_bin, wait_until
 from harness.mqtt_raw import (PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, V5, V311, Client, pingreq,
                               puback, pubcomp, publish, pubrec, pubrel)
 from harness.runner import Skip, case
+from harness.websocket import request
 from support import DEADLINE_S, equal, nightjar_only, running, sys_value
 
 STORE = "persistence true\npersistence_location {dir}/store\n"
@@ -453,7 +455,9 @@ def mosquitto_db(_t):
             os.remove(broker.path(f"store/{name}"))
         broker.write("store/mosquitto.db", "x")
         broker.start_again()
-        broker.wait_log(r"nightjar-store import-mosquitto .*mosquitto\.db")
+        broker.wait_log(r"nightjar-store -d \S+/store/? import-mosquitto \S+mosquitto\.db")
+        broker.restart()
+        equal(len(re.findall("import-mosquitto", broker.log())), 1)     # there is a store now
 
 
 @contextlib.contextmanager
@@ -474,16 +478,48 @@ def _tmpfs(size):
         os.rmdir(folder)
 
 
-def _fill(sender, topic, size, most=6000):
-    """Publishes until it is refused; how many were taken."""
-    for number in range(most):
-        sender.send(publish(topic, b"%06d" % number + bytes(size), 1, sender.new_id(),
-                            version=sender.version))
-        pkt = sender.expect(PUBACK, deadline_s=20)
-        if pkt.reason == 0x97:
-            return number
-        assert pkt.reason == 0, pkt
+def _fill(sender, topic, size, most=12000):
+    """Publishes until it is refused; the numbers that were taken."""
+    taken = []
+    for first in range(0, most, 32):
+        ids = {sender.new_id(): number for number in range(first, first + 32)}
+        sender.send(b"".join(publish(topic, b"%06d" % number + bytes(size), 1, packet_id,
+                                     version=sender.version)
+                             for packet_id, number in ids.items()))
+        answers = [sender.expect(PUBACK, deadline_s=20) for _ in ids]
+        taken += [ids[pkt.packet_id] for pkt in answers if pkt.reason == 0]
+        if any(pkt.reason == 0x97 for pkt in answers):
+            return taken
     raise AssertionError(f"{most} messages found room")
+
+
+def _sessions_on_full(broker):
+    """What is new is refused, what is there already goes on."""
+    fresh = Client(broker.port, V5, client_id="fresh", name="fresh")
+    fresh.open(clean=True, properties=FOR_EVER, reason=0x97)
+    fresh = Client(broker.port, V311, client_id="fresh", name="fresh 3.1.1")
+    fresh.open(clean=False, reason=3)
+    _client(broker, "fresh", expiry=0, session_present=False).subscribe(("live", 1))
+    for name, version, refused in (("known5", V5, 0x97), ("known4", V311, 0x80)):
+        known = _client(broker, name, version, session_present=True)
+        known.subscribe(("old/#", 1))       # as before: it is there
+        known.subscribe(("new/#", 1), reasons=[refused])
+        known.subscribe(("old/#", 2), ("$share/g/new", 1), reasons=[2, refused])
+        known.unsubscribe("old/gone")
+        known.leave()
+    heavy = {"topic": "w", "payload": bytes(5000), "qos": 1, "retain": False}
+    fresh = Client(broker.port, V5, client_id="known5", name="with a large will")
+    fresh.open(clean=False, properties=FOR_EVER, will=heavy, reason=0x97)
+    assert _metric(broker, "nightjar_store_refused_subscriptions_total") == 4
+    assert _metric(broker, 'nightjar_connections_refused_total{cause="store"}') == 3
+    broker.wait_log(r"Connection refused \(0x97 .*cannot be stored")
+    broker.wait_log(r"Denied SUBSCRIBE to 'new/#'.*Quota exceeded")
+
+
+def _metric(broker, name):
+    lines = request(broker.ports["port2"], "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").body
+    return next(float(line.split()[-1]) for line in lines.decode().splitlines()
+                if line.startswith(name + " "))
 
 
 def _full_store(broker, make_room=lambda: None):
@@ -491,6 +527,10 @@ def _full_store(broker, make_room=lambda: None):
     away = _client(broker, "away")
     away.subscribe(("keep", 1))
     away.leave()
+    for name, version in (("known5", V5), ("known4", V311)):
+        known = _client(broker, name, version)
+        known.subscribe(("old/#", 1), ("old/gone", 1))
+        known.leave()
     live = _client(broker, "live", expiry=0)
     live.subscribe(("live", 1))
     sender = _client(broker, "sender", expiry=0)
@@ -502,10 +542,14 @@ def _full_store(broker, make_room=lambda: None):
     live.receive("live", b"goes on")
     sender.send(publish("r", b"x", 1, 9000, retain=True, version=V5))
     sender.expect(PUBACK, packet_id=9000, reason=0x97)
+    _sessions_on_full(broker)
     away = _client(broker, "away", session_present=True)
-    equal([int(one[:6]) for one in _payloads(away, taken)], list(range(taken)))
+    equal([int(one[:6]) for one in _payloads(away, len(taken))], taken)
     make_room()
     wait_until(lambda: _is_taken(sender), 20, "room again")
+    known = _client(broker, "known5", session_present=True)
+    known.subscribe(("new/#", 1))
+    _client(broker, "fresh", session_present=False).subscribe(("old/gone", 1))
 
 
 def _is_taken(sender):
@@ -514,11 +558,65 @@ def _is_taken(sender):
     return sender.expect(PUBACK, packet_id=packet_id).reason == 0
 
 
+WEB = "listener {port} 127.0.0.1\nlistener {port2} 127.0.0.1\nprotocol websockets\n"
+
+
 @case("At 95 % of persistence_max_size what has to be kept is refused, until there is room again")
 def full_by_limit(_t):
     nightjar_only()
-    with running(STORE + "persistence_max_size 8388608\nmax_queued_messages 0\n") as broker:
+    with running(WEB + STORE + "persistence_max_size 8388608\nmax_queued_messages 0\n") as broker:
         _full_store(broker)
+
+
+@case("A 3.1.1 client whose message finds no room is not read, and closed after a while; it sends again")
+def full_and_old(_t):
+    nightjar_only()
+    config = "persistence_max_size 4194304\nmax_queued_messages 0\npersistence_full_wait 2\n"
+    with running(WEB + STORE + config) as broker:
+        away = _client(broker, "away")
+        away.subscribe(("keep", 1))
+        away.leave()
+        live = _client(broker, "live", expiry=0)
+        live.subscribe(("live", 1), ("keep", 1))
+        sender = _client(broker, "sender", expiry=0)
+        taken = _fill(sender, "keep", 8000)
+        live.receive_many(len(taken))
+        live.expect_alive()
+        old = _client(broker, "old", V311, expiry=0)
+        old.publish("live", b"first", qos=1)        # nobody has to keep it
+        live.receive("live", b"first", qos=1)
+        began = time.monotonic()
+        old.send(publish("keep", b"old", 1, 77, version=V311) + publish("live", b"after", 0))
+        old.expect_closed()
+        assert time.monotonic() - began > 1.9
+        assert _metric(broker, 'nightjar_connections_closed_total{cause="store_full"}') == 1
+        live.expect_alive()     # neither the one nor, out of its turn, the other
+        away = _client(broker, "away", session_present=True)
+        _payloads(away, len(taken))
+        away.leave()
+        wait_until(lambda: _is_taken(sender), 20, "room again")
+        old = _client(broker, "old", V311, expiry=0)
+        old.publish("keep", b"old", qos=1, dup=True)
+        away = _client(broker, "away", session_present=True)
+        equal(_payloads(away, 2)[-1], b"old")
+
+
+@case("A 3.1.1 client that waits goes on as soon as there is room")
+def full_and_patient(_t):
+    nightjar_only()
+    with running(WEB + STORE + "persistence_max_size 4194304\nmax_queued_messages 0\n") as broker:
+        away = _client(broker, "away")
+        away.subscribe(("keep", 1))
+        away.leave()
+        taken = _fill(_client(broker, "sender", expiry=0), "keep", 8000)
+        old = _client(broker, "old", V311, expiry=0)
+        old.send(publish("keep", b"old", 1, 77, version=V311))
+        wait_until(lambda: _metric(broker, 'nightjar_connections_parked_total{reason="store"}') > 0, DEADLINE_S,
+                   "a parked client")
+        away = _client(broker, "away", session_present=True)
+        equal(len(_payloads(away, len(taken))), len(taken))
+        old.expect(PUBACK, packet_id=77)
+        equal(_payloads(away, 1), [b"old"])
 
 
 @case("A full disk: what has to be kept is refused, until there is room again")
@@ -527,6 +625,6 @@ def full_disk(_t):
     with _tmpfs("64m") as folder:
         filler = pathlib.Path(folder, "filler")
         filler.write_bytes(bytes(32 << 20))
-        config = f"persistence true\npersistence_location {folder}/store\nmax_queued_messages 0\n"
+        config = WEB + f"persistence true\npersistence_location {folder}/store\nmax_queued_messages 0\n"
         with running(config) as broker:
             _full_store(broker, filler.unlink)

@@ -442,7 +442,7 @@ static void persistence_takes_mosquittos_words(void **state)
 				     "persistence_file m.db\nautosave_interval 60\n"
 				     "autosave_on_changes false\n"
 				     "durability process\npersistence_max_size 5000000\n"
-				     "queue_memory_messages 7\n");
+				     "queue_memory_messages 7\npersistence_full_wait 4\n");
 
 	(void)state;
 	assert_int_equal(config->note_count, 3);
@@ -454,12 +454,14 @@ static void persistence_takes_mosquittos_words(void **state)
 	assert_int_equal(config->durability, STORE_PROCESS);
 	assert_int_equal(config->persistence_max_size, 5000000);
 	assert_int_equal(config->queue_memory_messages, 7);
+	assert_int_equal(config->persistence_full_wait, 4);
 	config_destroy(config);
 	config = load("");
 	assert_false(config->persistence);
 	assert_null(config->persistence_location);
 	assert_int_equal(config->durability, STORE_DISK);
 	assert_int_equal(config->queue_memory_messages, 1000);
+	assert_int_equal(config->persistence_full_wait, 30);
 	config_destroy(config);
 }
 
