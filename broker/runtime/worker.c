@@ -47,6 +47,13 @@ void worker_add_flush_hook(struct worker *me, worker_hook hook)
 	worker_add_hook(me->flush, &me->flushes, hook);
 }
 
+void worker_add_first_flush_hook(struct worker *me, worker_hook hook)
+{
+	worker_add_hook(me->flush, &me->flushes, hook);
+	memmove(me->flush + 1, me->flush, (me->flushes - 1) * sizeof *me->flush);
+	me->flush[0] = hook;
+}
+
 void worker_add_task(struct worker *me, struct task *task)
 {
 	if (task->pprev)

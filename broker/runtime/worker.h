@@ -153,6 +153,8 @@ static inline void worker_turn_begin(struct worker *me)
 
 void worker_add_reap_hook(struct worker *me, worker_hook hook);
 void worker_add_flush_hook(struct worker *me, worker_hook hook);
+/* Runs before those that are there already. */
+void worker_add_first_flush_hook(struct worker *me, worker_hook hook);
 void worker_add_task(struct worker *me, struct task *task);
 void worker_cancel_task(struct task *task);
 /* A hook of this turn's end left something to do at once: do not sleep before the next turn. */

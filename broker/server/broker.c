@@ -2,8 +2,8 @@
 /*
  * broker.c - start and stop of everything, in an order that leaves no moment half open.
  *
- *	start: listeners -> users and rights -> less rights -> store -> workers' state -> threads ->
- *	       all of the store read back -> accept
+ *	start: listeners -> users and rights -> less rights -> workers' state -> threads -> HTTP is
+ *	       answered -> store opened, and all of it read back -> everybody is accepted
  *	stop:  no more accepts -> DISCONNECT to all -> connections gone -> sessions gone -> threads
  */
 #include "server/broker.h"
@@ -208,15 +208,24 @@ static struct broker *running; /* frozen while there are workers */
 /* Frozen too: a reload may replace the configuration before the first worker has looked at it. */
 static unsigned sys_interval_at_start_s;
 
+static void start_listeners(struct worker *me, bool with_http)
+{
+	for (size_t i = 0; i < running->listener_count; i++) {
+		struct listener *listener = running->listeners[i];
+		bool has_http = listener_settings_of(listener)->protocol != LISTENER_MQTT;
+
+		if (has_http == with_http && listener_start(listener, me) != ERR_NONE)
+			log_event(LOG_TYPE_ERROR, NULL, "Worker %u cannot accept on %s", me->id,
+				  listener_name(listener));
+	}
+}
+
 static void worker_serve(struct worker *me)
 {
 	if (me->id == 0)
 		sys_topics_start(me, sys_interval_at_start_s);
-	for (size_t i = 0; i < running->listener_count; i++) {
-		if (listener_start(running->listeners[i], me) != ERR_NONE)
-			log_event(LOG_TYPE_ERROR, NULL, "Worker %u cannot accept on %s", me->id,
-				  listener_name(running->listeners[i]));
-	}
+	sessions_serve(me);
+	start_listeners(me, false);
 }
 
 void broker_configure_net(struct worker *worker, const struct config *config)
@@ -230,17 +239,19 @@ void broker_configure_net(struct worker *worker, const struct config *config)
 	first_bytes_configure(worker, &settings);
 }
 
+/* Who asks over HTTP is told that the store is being read. An MQTT client that comes by a listener
+ * which speaks both waits with its CONNECT, one that comes by another waits to be accepted. */
 static void worker_on_start(struct worker *me)
 {
-	persistence_worker_start(me, running, worker_serve);
+	start_listeners(me, true);
+	if (!persistence_is_on(running))
+		worker_serve(me);
 }
 
 static enum err init_worker(struct broker *broker, struct worker *worker)
 {
-	enum err err = persistence_worker_init(broker, worker);
+	enum err err = net_worker_init(worker);
 
-	if (err == ERR_NONE)
-		err = net_worker_init(worker);
 	if (err == ERR_NONE)
 		broker_configure_net(worker, broker_config(broker));
 	if (err == ERR_NONE)
@@ -276,6 +287,15 @@ static void end_workers(struct broker *broker)
 	runtime_stop(broker->runtime);
 }
 
+static void stop_workers(struct broker *broker);
+
+/* Somebody may be connected by HTTP. */
+static void end_early(struct broker *broker)
+{
+	stop_workers(broker);
+	uv_run(&broker->loop, UV_RUN_DEFAULT);
+}
+
 enum err broker_start(struct broker *broker, struct err_detail *detail)
 {
 	const struct config *config = broker_config(broker);
@@ -286,9 +306,6 @@ enum err broker_start(struct broker *broker, struct err_detail *detail)
 	};
 	enum err err = runtime_create(&settings, &broker->runtime, detail);
 
-	if (err != ERR_NONE)
-		return err;
-	err = persistence_open(broker, detail);
 	if (err != ERR_NONE)
 		return err;
 	err = route_create(&broker->settings->route, &broker->route);
@@ -305,19 +322,17 @@ enum err broker_start(struct broker *broker, struct err_detail *detail)
 	err = init_web(broker, detail);
 	if (err != ERR_NONE)
 		return err;
-	if (broker->store)
-		retained_restore_begin(route_retained(runtime_worker(broker->runtime, 0)),
-				       store_retained_version(broker->store));
 	running = broker;
 	broker->started_ms = clock_now_ms();
 	sys_interval_at_start_s = config->sys_interval_s;
+	/* Before anybody can ask. */
+	broker_web_set_phase(persistence_is_on(broker) ? BROKER_READS_STORE : BROKER_SERVES);
 	err = runtime_start(broker->runtime, worker_on_start, detail);
-	if (err == ERR_NONE) {
-		err = persistence_wait(broker, detail);
-		if (err != ERR_NONE)
-			end_workers(broker);
-	}
-	broker_web_set_ready(err == ERR_NONE);
+	if (err != ERR_NONE)
+		return err;
+	err = persistence_start(broker, worker_serve, detail);
+	if (err != ERR_NONE)
+		end_early(broker);
 	return err;
 }
 
@@ -367,18 +382,23 @@ static void on_stop_timer(uv_timer_t *timer)
 	runtime_on_every_worker(broker->runtime, look_at_worker, stop_looked, broker);
 }
 
+static void stop_workers(struct broker *broker)
+{
+	broker->is_stopping = true;
+	broker_web_set_phase(BROKER_STOPS);
+	runtime_on_every_worker(broker->runtime, stop_worker, NULL, broker);
+	on_stop_timer(&broker->stop_timer);
+}
+
 static void broker_stop(struct broker *broker, const char *why)
 {
 	if (broker->is_stopping)
 		return;
-	broker->is_stopping = true;
-	broker_web_set_ready(false);
 	service_manager_stopping();
 	log_event(LOG_TYPE_NOTICE, NULL, "%s: the broker is stopping", why);
 	if (broker->control)
 		control_stop(broker->control);
-	runtime_on_every_worker(broker->runtime, stop_worker, NULL, broker);
-	on_stop_timer(&broker->stop_timer);
+	stop_workers(broker);
 }
 
 static void on_wake(uv_async_t *async)

@@ -84,7 +84,8 @@ void broker_web_close(struct broker *broker);
 /* struct listener_settings.on_http */
 bool broker_web_accept(struct worker *me, const struct newcomer *newcomer, bool is_tls);
 /* Any thread: what /readyz says. */
-void broker_web_set_ready(bool is_ready);
+enum broker_phase { BROKER_STARTING, BROKER_READS_STORE, BROKER_SERVES, BROKER_STOPS };
+void broker_web_set_phase(enum broker_phase phase);
 
 /* What net has to know of the configuration, for one worker: before it starts, or on it. */
 void broker_configure_net(struct worker *worker, const struct config *config);

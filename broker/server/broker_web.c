@@ -20,18 +20,23 @@ struct broker_web {
 	size_t count;
 };
 
-static bool is_ready_to_serve; /* any thread, atomic */
+static int phase_now = BROKER_STARTING; /* enum broker_phase; any thread, atomic */
 
-void broker_web_set_ready(bool is_ready)
+void broker_web_set_phase(enum broker_phase phase)
 {
-	__atomic_store_n(&is_ready_to_serve, is_ready, __ATOMIC_RELEASE);
+	__atomic_store_n(&phase_now, (int)phase, __ATOMIC_RELEASE);
 }
 
 static const char *why_not_ready(void)
 {
-	if (__atomic_load_n(&is_ready_to_serve, __ATOMIC_ACQUIRE))
-		return NULL;
-	return "The broker is starting or stopping.\n";
+	static const char *const texts[] = {
+		[BROKER_STARTING] = "The broker is starting.\n",
+		[BROKER_READS_STORE] = "The broker is starting: it reads its store.\n",
+		[BROKER_SERVES] = NULL,
+		[BROKER_STOPS] = "The broker is stopping.\n",
+	};
+
+	return texts[__atomic_load_n(&phase_now, __ATOMIC_ACQUIRE)];
 }
 
 bool broker_web_accept(struct worker *me, const struct newcomer *newcomer, bool is_tls)

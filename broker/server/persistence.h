@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * persistence.h - the store in the life of the broker: opened before the workers start, read back by
- * them before they accept, closed when they have ended.
+ * persistence.h - the store in the life of the broker: opened and read back while the workers run and
+ * serve nobody yet, closed when they have ended.
  *
- * Main thread, but for what says otherwise.
+ * Main thread.
  */
 #ifndef NIGHTJAR_SERVER_PERSISTENCE_H
 #define NIGHTJAR_SERVER_PERSISTENCE_H
 
 #include "server/broker.h"
 
-/* Opens the store, if there is to be one, and says in the log what outlives the broker. */
-enum err persistence_open(struct broker *broker, struct err_detail *detail) ERR_CHECKED;
-/* Before the other folders' parts of a worker. */
-enum err persistence_worker_init(struct broker *broker, struct worker *worker) ERR_CHECKED;
-/* On each worker, when it starts: serve runs on all of them when all have read the store back. */
-void persistence_worker_start(struct worker *me, struct broker *broker, worker_hook serve);
-/* Waits for that. On failure nothing was served, and the workers have ended. */
-enum err persistence_wait(struct broker *broker, struct err_detail *detail) ERR_CHECKED;
+/* Is there to be a store? */
+bool persistence_is_on(const struct broker *broker);
+/*
+ * With the workers running: opens the store if there is to be one, says in the log what outlives the
+ * broker, and returns when the workers have read everything back, and serve has run on each. On failure
+ * nothing was served.
+ */
+enum err persistence_start(struct broker *broker, worker_hook serve,
+			   struct err_detail *detail) ERR_CHECKED;
 void persistence_worker_fini(struct worker *worker);
 void persistence_close(struct broker *broker);
 

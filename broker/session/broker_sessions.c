@@ -65,6 +65,17 @@ enum err sessions_worker_init(struct session_world *world, struct worker *worker
 	return ERR_NONE;
 }
 
+void sessions_serve(struct worker *me)
+{
+	struct endpoint *endpoint;
+	uint32_t cursor = 0;
+
+	session_worker_of(me)->is_serving = true;
+	while ((endpoint = route_next_endpoint(me, &cursor)) != NULL)
+		if (endpoint->ops == &client_endpoint_ops)
+			client_on_serving(TIMER_OWNER(endpoint, struct client, endpoint));
+}
+
 struct slice session_mount(struct worker *me, const struct listener_profile *profile,
 			   struct slice topic)
 {
@@ -147,6 +158,7 @@ void sessions_stop(struct worker *me)
 
 	session_worker_of(me)->is_stopping = true;
 	shared_worker_stop(me);
+	room_stop(me);
 	while ((endpoint = route_next_endpoint(me, &cursor)) != NULL) {
 		if (endpoint->ops == &client_endpoint_ops)
 			client_close(TIMER_OWNER(endpoint, struct client, endpoint),

@@ -17,6 +17,9 @@ enum err sessions_worker_init(struct session_world *world, struct worker *worker
 /* After the workers ended. */
 void sessions_destroy(struct session_world **world);
 
+/* On a worker: from now on CONNECT is answered. What has come until then has waited. */
+void sessions_serve(struct worker *me);
+
 /*
  * On a worker: from now on these settings hold (a reference is taken). Sessions are looked through
  * in slices; done runs when that is over, on this worker.

@@ -95,7 +95,8 @@ static enum counter park_counter(enum park reason)
 	case PARK_HOOK: return COUNTER_PARKED_HOOK;
 	case PARK_FANOUT: return COUNTER_PARKED_FANOUT;
 	case PARK_MOVING: return COUNTER_PARKED_HANDOVER;
-	case PARK_STORE: return COUNTER_PARKED_STORE;
+	case PARK_STORE:
+	case PARK_START: return COUNTER_PARKED_STORE;
 	case PARK_CREDIT:
 	case PARK_ACKS: break;
 	}
@@ -326,6 +327,8 @@ static void client_on_timer(struct timer *timer)
 	}
 	if (client->state == CLIENT_ENDING)
 		return;
+	if (client->parked & PARK_START) /* it is us who are late */
+		return;
 	counter_add(client->conn.worker->counters, COUNTER_REFUSED_TIMEOUT, 1);
 	client_close(client, CLOSE_CONNECT_TIMEOUT, 0, NULL);
 }
@@ -424,16 +427,32 @@ static bool dispatch(struct client *client, const struct packet_frame *frame)
 {
 	if (client->state == CLIENT_ONLINE)
 		return dispatch_online(client, frame);
-	if (client->state == CLIENT_ACCEPTED && frame->type == PACKET_CONNECT)
+	if (client->state == CLIENT_ACCEPTED && frame->type == PACKET_CONNECT) {
+		if (!session_worker_of(client->conn.worker)->is_serving) {
+			client_park(client, PARK_START);
+			return false;
+		}
 		client_on_connect(client, frame);
-	else if (client->state == CLIENT_DECIDING && frame->type == PACKET_AUTH)
+	} else if (client->state == CLIENT_DECIDING && frame->type == PACKET_AUTH) {
 		client_on_auth(client, frame);
-	else if (client->state == CLIENT_DECIDING && frame->type == PACKET_DISCONNECT)
+	} else if (client->state == CLIENT_DECIDING && frame->type == PACKET_DISCONNECT) {
 		client_close(client, CLOSE_CLIENT_DISCONNECTED, 0, NULL);
-	else
+	} else {
 		client_close(client, CLOSE_NOT_MQTT, 0,
 			     "the first packet is not a CONNECT [MQTT-3.1.0-1]");
+	}
 	return true;
+}
+
+void client_on_serving(struct client *client)
+{
+	struct worker *me = client->conn.worker;
+
+	if (!(client->parked & PARK_START))
+		return;
+	timer_arm_at(&me->wheel, &client->timer,
+		     me->now_ms + client_settings(client)->connect_timeout_ms);
+	client_unpark(client, PARK_START);
 }
 
 static const enum counter received_counter[16] = {

@@ -49,6 +49,7 @@ enum park {
 	PARK_ACKS = 1 << 3,   /* very many of its publications wait for receipts */
 	PARK_MOVING = 1 << 4, /* it is to be handed to another worker */
 	PARK_STORE = 1 << 5,  /* what it asks for has to be stored first, or cannot be now */
+	PARK_START = 1 << 6,  /* its CONNECT has come before the store was read */
 };
 
 /* What was found out about a publication that comes again, while the store takes nothing. */
@@ -197,6 +198,8 @@ bool client_on_unsubscribe(struct client *client, const struct packet_frame *fra
 /* Stops reading until every reason has been taken back with client_unpark(); counts the reason. */
 void client_park(struct client *client, enum park reason);
 void client_unpark(struct client *client, enum park reason);
+/* The worker serves from now on: a CONNECT that waited for it goes on. */
+void client_on_serving(struct client *client);
 
 /* A packet made of one of the encoders: reserve, encode, count. NULL: closing, nothing to do. */
 uint8_t *client_reserve(struct client *client, size_t len);

@@ -61,7 +61,8 @@ uint64_t store_new_id_of(const struct worker *me)
 
 void store_figures_of(const struct worker *worker, struct store_figures *out)
 {
-	const struct store_worker *mine = store_worker_of(worker);
+	const struct store_worker *mine =
+		__atomic_load_n(&worker->slot[WORKER_SLOT_STORE], __ATOMIC_ACQUIRE);
 
 	if (mine)
 		store_figures(mine->store, out);

@@ -346,8 +346,10 @@ enum err store_worker_init(struct store *store, struct worker *worker)
 		return ERR_IO;
 	}
 	store->workers[worker->id] = mine;
-	worker->slot[WORKER_SLOT_STORE] = mine;
-	worker_add_flush_hook(worker, posting_flush);
+	/* Metrics may be asked for on another worker. */
+	__atomic_store_n(&worker->slot[WORKER_SLOT_STORE], mine, __ATOMIC_RELEASE);
+	/* What a turn has posted is with the writer before anybody can see what else it did. */
+	worker_add_first_flush_hook(worker, posting_flush);
 	return ERR_NONE;
 }
 
