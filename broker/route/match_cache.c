@@ -4,8 +4,9 @@
  *
  *	set = hash & mask     [ way 0: the last one used | way 1: the one before ]
  *
- * A topic that is published to once costs a match and two allocations more than it would without
- * the cache; every further one costs a hash comparison and a memcmp of the name.
+ * A topic has a place in it from its second message on: one that is published to once costs a match
+ * and nothing else, and pushes none out that comes again. Every further one costs a hash
+ * comparison and a memcmp of the name.
  */
 #include "route/match_cache.h"
 
@@ -17,6 +18,10 @@
 #define CACHE_WAYS 2u
 /* Results of large fan-outs add up: above this the cache starts anew. */
 #define CACHE_BYTES_MAX (32u * 1024u * 1024u)
+/* What is remembered of topics that missed once. */
+#define CACHE_MARKS 8192u
+/* The result of a topic that has no place is made here, unless it is larger. */
+#define CACHE_SPARE_BYTES 1024u
 
 struct match_entry {
 	uint64_t hash;
@@ -37,6 +42,8 @@ struct match_cache {
 	struct topic_match match; /* scratch */
 	struct match_row *rows;	  /* scratch */
 	uint32_t row_count, row_cap;
+	struct match_result *spare; /* of CACHE_SPARE_BYTES; NULL: not made yet */
+	uint32_t marks[CACHE_MARKS];
 	struct match_entry entries[CACHE_SETS * CACHE_WAYS];
 };
 
@@ -73,6 +80,7 @@ void match_cache_destroy(struct match_cache **cache_ref)
 	if (!cache)
 		return;
 	cache_clear(cache);
+	match_result_unref(&cache->spare);
 	topic_match_fini(&cache->match);
 	free(cache->rows);
 	free(cache);
@@ -200,8 +208,22 @@ static void list_others(const struct topic_match *match, struct match_result *re
 	}
 }
 
+/* Memory for a result. Without a place in the cache it is used at once and hardly ever kept. */
+static struct match_result *result_alloc(struct match_cache *cache, size_t bytes, bool has_place)
+{
+	struct match_result *spare = cache->spare;
+
+	if (has_place || bytes > CACHE_SPARE_BYTES)
+		return malloc(bytes);
+	if (spare && spare->refs == 1) {
+		cache->spare = NULL;
+		return spare;
+	}
+	return malloc(CACHE_SPARE_BYTES);
+}
+
 static struct match_result *result_make(struct match_cache *cache, struct slice topic,
-					bool duplicates)
+					bool duplicates, bool has_place)
 {
 	uint16_t others = count_others(&cache->match);
 	size_t targets_at = sizeof(struct match_result);
@@ -213,7 +235,7 @@ static struct match_result *result_make(struct match_cache *cache, struct slice 
 
 	if (bytes > UINT32_MAX)
 		return NULL;
-	result = malloc(bytes);
+	result = result_alloc(cache, bytes, has_place);
 	if (!result)
 		return NULL;
 	*result = (struct match_result){.refs = 1,
@@ -229,14 +251,14 @@ static struct match_result *result_make(struct match_cache *cache, struct slice 
 }
 
 static struct match_result *match_now(struct match_cache *cache, struct slice topic,
-				      bool duplicates)
+				      bool duplicates, bool has_place)
 {
 	struct match_result *result = NULL;
 
 	rcu_read_section_begin();
 	if (topic_tree_match(cache->tree, cache->worker, topic, &cache->match) == ERR_NONE &&
 	    rows_gather(cache))
-		result = result_make(cache, topic, duplicates);
+		result = result_make(cache, topic, duplicates, has_place);
 	rcu_read_section_end();
 	return result;
 }
@@ -249,13 +271,66 @@ static bool entry_is(const struct match_entry *entry, const struct message *mess
 	       memcmp(entry->result->topic, message->bytes + 2, message->topic_len) == 0;
 }
 
+/* Did this topic miss before under this generation, or has it a place that is out of date? */
+static bool deserves_place(struct match_cache *cache, const struct match_entry *way, uint64_t hash,
+			   uint64_t generation)
+{
+	uint32_t mark = (uint32_t)(hash >> 32) ^ (uint32_t)generation;
+	uint32_t *seen = &cache->marks[hash & (CACHE_MARKS - 1)];
+
+	if (way[0].hash == hash || way[1].hash == hash || *seen == mark)
+		return true;
+	*seen = mark;
+	return false;
+}
+
+static void entry_put(struct match_cache *cache, struct match_entry *way,
+		      const struct match_entry *fresh)
+{
+	if (cache->bytes > CACHE_BYTES_MAX)
+		cache_clear(cache);
+	entry_clear(cache, &way[1]);
+	way[1] = way[0];
+	way[0] = *fresh;
+	cache->bytes += fresh->result->bytes;
+	fresh->result->refs++;
+}
+
+static struct match_result *match_anew(struct match_cache *cache, const struct message *message,
+				       uint64_t generation, bool allow_duplicates,
+				       struct match_entry *way)
+{
+	bool has_place = deserves_place(cache, way, message->topic_hash, generation);
+	struct match_result *result =
+		match_now(cache, message_topic(message), allow_duplicates, has_place);
+
+	if (!result)
+		return NULL;
+	if (has_place) {
+		entry_put(cache, way,
+			  &(struct match_entry){message->topic_hash, generation, result});
+	} else if (!cache->spare && result->bytes <= CACHE_SPARE_BYTES) {
+		cache->spare = result;
+		result->refs++;
+	}
+	return result;
+}
+
+static struct match_entry *entries_of(struct match_cache *cache, uint64_t hash)
+{
+	return &cache->entries[(hash & (CACHE_SETS - 1)) * CACHE_WAYS];
+}
+
+void match_cache_expect(struct match_cache *cache, uint64_t topic_hash)
+{
+	__builtin_prefetch(entries_of(cache, topic_hash));
+}
+
 struct match_result *match_cache_find(struct match_cache *cache, const struct message *message,
 				      bool allow_duplicates)
 {
 	uint64_t generation = topic_tree_generation(cache->tree);
-	struct match_entry *way =
-		&cache->entries[(message->topic_hash & (CACHE_SETS - 1)) * CACHE_WAYS];
-	struct match_result *result;
+	struct match_entry *way = entries_of(cache, message->topic_hash);
 
 	if (entry_is(&way[0], message, generation)) {
 		way[0].result->refs++;
@@ -269,15 +344,5 @@ struct match_result *match_cache_find(struct match_cache *cache, const struct me
 		used.result->refs++;
 		return used.result;
 	}
-	result = match_now(cache, message_topic(message), allow_duplicates);
-	if (!result)
-		return NULL;
-	if (cache->bytes > CACHE_BYTES_MAX)
-		cache_clear(cache);
-	entry_clear(cache, &way[1]);
-	way[1] = way[0];
-	way[0] = (struct match_entry){message->topic_hash, generation, result};
-	cache->bytes += result->bytes;
-	result->refs++;
-	return result;
+	return match_anew(cache, message, generation, allow_duplicates, way);
 }

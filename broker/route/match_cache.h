@@ -49,6 +49,8 @@ enum err match_cache_create(struct topic_tree *tree, uint16_t worker,
 			    struct match_cache **out) ERR_CHECKED;
 void match_cache_destroy(struct match_cache **cache);
 
+/* A look-up of this topic comes soon: its place is fetched from memory meanwhile. */
+void match_cache_expect(struct match_cache *cache, uint64_t topic_hash);
 /* The result for the message's topic, with a reference for the caller; NULL: no memory. */
 struct match_result *match_cache_find(struct match_cache *cache, const struct message *message,
 				      bool allow_duplicates);

@@ -468,6 +468,11 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 	return ROUTE_DONE;
 }
 
+void route_expect(struct worker *me, uint64_t topic_hash)
+{
+	match_cache_expect(route_worker_of(me)->cache, topic_hash);
+}
+
 enum route_status route_publish(struct worker *me, struct publication *publication)
 {
 	struct route_worker *route = route_worker_of(me);

@@ -118,6 +118,9 @@ void route_receipt(struct worker *me, uint16_t worker, uint64_t store_number,
  */
 void route_ask_keepers(struct worker *me, struct message *message, handle_t publisher);
 
+/* A publication to the topic with this hash comes soon. Costs nothing, and saves waiting for memory. */
+void route_expect(struct worker *me, uint64_t topic_hash);
+
 /* Retains (when the message says so), delivers to endpoints of this worker, posts to the others. */
 enum route_status route_publish(struct worker *me, struct publication *publication) ERR_CHECKED;
 

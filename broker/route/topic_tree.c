@@ -358,6 +358,16 @@ static enum err frontier_reserve(struct topic_match *match, uint32_t count)
 	return ERR_NONE;
 }
 
+/* Of several children that are looked for, all are fetched from memory at once. */
+static void expect_children(const struct topic_tree *tree, struct topic_node *const *at,
+			    uint32_t count, uint64_t level_hash)
+{
+	for (uint32_t i = 0; i < count; i++)
+		topic_trie_expect(&tree->trie, &at[i]->trie, level_hash);
+	for (uint32_t i = 0; i < count; i++)
+		topic_trie_expect_more(topic_trie_expect(&tree->trie, &at[i]->trie, level_hash));
+}
+
 /* One level down. literal_only: at the root, for a topic in '$' (T4). */
 static enum err match_descend(const struct topic_tree *tree, struct topic_match *match, uint16_t me,
 			      struct slice level, bool literal_only, uint32_t *count)
@@ -366,6 +376,8 @@ static enum err match_descend(const struct topic_tree *tree, struct topic_match 
 	enum err err = frontier_reserve(match, *count);
 	struct topic_node **at = match->frontier, **next = at + *count;
 
+	if (*count > 1 && err == ERR_NONE)
+		expect_children(tree, at, *count, level_hash);
 	for (uint32_t i = 0; i < *count && err == ERR_NONE; i++) {
 		const struct trie_node *node = &at[i]->trie;
 		uint8_t flags = __atomic_load_n(&node->flags, __ATOMIC_ACQUIRE);
@@ -393,7 +405,9 @@ enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct
 			  struct topic_match *match)
 {
 	struct topic_levels levels = topic_levels_of(topic);
-	struct trie_node *whole = topic_trie_whole(&tree->trie, topic);
+	const struct rcu_table_node *expected =
+		topic_trie_expect(&tree->trie, tree->trie.root, trie_level_hash(topic));
+	struct trie_node *whole;
 	bool literal_only = topic.len > 0 && topic.data[0] == '$';
 	uint32_t count = 1;
 	struct slice level;
@@ -403,15 +417,17 @@ enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct
 	match->has_others = false;
 	memset(match->others, 0, sizeof match->others);
 	err = frontier_reserve(match, count);
-	if (err == ERR_NONE && whole)
-		err = match_add_node(match, worker, topic_node_of(whole));
 	if (err != ERR_NONE)
 		return err;
 	match->frontier[0] = topic_node_of(tree->trie.root);
 	while (count > 0 && err == ERR_NONE && topic_levels_next(&levels, &level)) {
 		err = match_descend(tree, match, worker, level, literal_only, &count);
 		literal_only = false;
+		topic_trie_expect_more(expected);
 	}
+	whole = err == ERR_NONE ? topic_trie_whole(&tree->trie, topic) : NULL;
+	if (whole)
+		err = match_add_node(match, worker, topic_node_of(whole));
 	for (uint32_t i = 0; i < count && err == ERR_NONE; i++) {
 		const struct topic_node *node = match->frontier[i];
 

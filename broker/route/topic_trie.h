@@ -137,6 +137,26 @@ struct trie_node *topic_trie_hash(const struct topic_trie *trie, const struct tr
 /* The node of exactly this filter or topic, or NULL. */
 struct trie_node *topic_trie_find(const struct topic_trie *trie, struct slice filter);
 
+/*
+ * A child with this hash will be looked for soon: begins to fetch from memory what that reads first,
+ * and what it gives, given to topic_trie_expect_more() a while later, what it reads then.
+ */
+static inline const struct rcu_table_node *topic_trie_expect(const struct topic_trie *trie,
+							     const struct trie_node *parent,
+							     uint64_t level_hash)
+{
+	const struct rcu_table_node *head =
+		rcu_table_head(&trie->table, trie_child_hash(parent->table.order, level_hash));
+
+	__builtin_prefetch(head);
+	return head;
+}
+
+static inline void topic_trie_expect_more(const struct rcu_table_node *expected)
+{
+	__builtin_prefetch(rcu_table_next(expected));
+}
+
 /* The filter without wildcards that is this topic, or NULL. */
 struct trie_node *topic_trie_whole(const struct topic_trie *trie, struct slice topic);
 

@@ -540,6 +540,7 @@ bool client_on_publish(struct client *client, const struct packet_frame *frame)
 	incoming.topic = session_mounted_topic(client->conn.worker, client_profile(client),
 					       incoming.packet.topic);
 	incoming.topic_hash = hash_slice(incoming.topic);
+	route_expect(client->conn.worker, incoming.topic_hash);
 	if (!handle_incoming(client, &incoming))
 		return false;
 	count_received(client, &incoming.packet);

@@ -233,6 +233,7 @@ static void the_same_result_serves_until_a_subscription_changes(void **unused)
 	(void)unused;
 	subscribe(MINE, "a", 0, (struct subscription){.qos = 1});
 	find("a");
+	find("a"); /* comes again: has a place from now on */
 	before = result;
 	result = NULL;
 	find("a");
@@ -267,6 +268,45 @@ static void topics_with_the_same_hash_do_not_get_each_others_result(void **unuse
 	}
 }
 
+static void topics_that_come_once_push_nothing_out(void **unused)
+{
+	struct match_result *again;
+	uint64_t hash = 4711;
+
+	(void)unused;
+	subscribe(MINE, "a", 0, (struct subscription){.qos = 1});
+	for (unsigned i = 0; i < 2; i++) {
+		match_result_unref(&result);
+		result = find_hashed("a", hash, false);
+	}
+	/* Into the same set, whose index is in the lower half of the hash. */
+	for (uint64_t i = 1; i <= 10; i++) {
+		struct match_result *once = find_hashed("b", hash + (i << 32), false);
+
+		assert_int_equal(once->target_count, 0);
+		match_result_unref(&once);
+	}
+	again = find_hashed("a", hash, false);
+	assert_ptr_equal(again, result);
+	match_result_unref(&again);
+}
+
+static void a_result_without_a_place_stays_for_who_holds_it(void **unused)
+{
+	struct match_result *held, *next;
+
+	(void)unused;
+	subscribe(MINE, "a", 0, (struct subscription){.qos = 1});
+	subscribe(MINE, "b", 1, (struct subscription){.qos = 2});
+	held = find_hashed("a", 1, false);
+	next = find_hashed("b", 2, false);
+	assert_ptr_not_equal(held, next);
+	assert_int_equal(held->targets[0].qos, 1);
+	assert_int_equal(next->targets[0].qos, 2);
+	match_result_unref(&next);
+	match_result_unref(&held);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, finish)
 
 int main(void)
@@ -282,6 +322,8 @@ int main(void)
 		CASE(other_workers_are_named_once_each),
 		CASE(the_same_result_serves_until_a_subscription_changes),
 		CASE(topics_with_the_same_hash_do_not_get_each_others_result),
+		CASE(topics_that_come_once_push_nothing_out),
+		CASE(a_result_without_a_place_stays_for_who_holds_it),
 	};
 	int failed;
 
