@@ -165,6 +165,19 @@ bool spread_queue_behind(struct worker *me, struct publish_letter *letter)
 	return true;
 }
 
+/* With an origin, the publisher's state would be stored as if all had the message. */
+static void no_receipt(bool *wants_receipt, const struct delivery_origin *origin)
+{
+	if (origin->id)
+		*wants_receipt = false;
+}
+
+static void return_undelivered(struct worker *me, struct publish_letter *letter)
+{
+	no_receipt(&letter->wants_receipt, &letter->origin);
+	letter_return(me, &letter->letter);
+}
+
 /* At the end of the process: letters go home undelivered, so that nothing is left behind. */
 void spread_cancel_all(struct worker *me)
 {
@@ -174,13 +187,16 @@ void spread_cancel_all(struct worker *me)
 		struct spread *spread = route->spreads;
 
 		worker_cancel_task(&spread->task);
+		no_receipt(&spread->publication.wants_receipt, &spread->publication.origin);
+		if (spread->letter)
+			no_receipt(&spread->letter->wants_receipt, &spread->letter->origin);
 		if (spread->result)
 			spread_answer(me, spread);
 		while (spread->behind) {
 			struct publish_letter *letter = spread->behind;
 
 			spread->behind = letter->next;
-			letter_return(me, &letter->letter);
+			return_undelivered(me, letter);
 		}
 		spread_destroy(me, spread);
 	}

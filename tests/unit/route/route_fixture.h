@@ -38,6 +38,7 @@ struct publisher {
 	struct endpoint endpoint; /* first member */
 	struct credit_waiter credit;
 	uint64_t origin_handle; /* as a session's, whose subscriptions may have No Local */
+	uint64_t origin_id;	/* in the store; 0: none */
 	uint32_t id;
 	const char *topics[2]; /* by turns */
 	uint32_t next, end;    /* numbers to be published */
@@ -137,6 +138,7 @@ static inline void pump(struct worker *me, struct publisher *publisher)
 			.publisher = publisher->endpoint.handle,
 			.token = token,
 			.wants_receipt = publisher->wants_receipt,
+			.origin.id = publisher->origin_id,
 		};
 		enum route_status status = route_publish(me, &publication);
 

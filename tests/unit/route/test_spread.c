@@ -224,6 +224,37 @@ static void fan_outs_that_are_cancelled_give_their_receipts(void **unused)
 	world_end();
 }
 
+/* In one turn, so that nothing is delivered between. */
+static void start_and_stop_here(struct worker *me, void *context)
+{
+	pump(me, context);
+	route_worker_stop(me);
+}
+
+static void a_fan_out_that_is_cancelled_is_not_stored_as_delivered(void **unused)
+{
+	static const struct route_settings slices = {.fanout_slice = 1};
+	struct subscriber *crowd[CROWD];
+	struct publisher *publisher;
+
+	(void)unused;
+	world_begin(1, 16, &slices);
+	crowd_make(crowd, CROWD);
+	publisher = publisher_make(0, 0);
+	publisher->topics[0] = "big";
+	publisher->end = 1;
+	publisher->origin_id = 17;
+	do_on(0, start_and_stop_here, publisher);
+	assert_int_equal(publisher->receipts_due, 1);
+	assert_int_equal(publisher->receipts, 0);
+	for (unsigned i = 0; i < CROWD; i++) {
+		assert_int_equal(crowd[i]->count, 0);
+		subscriber_free(crowd[i]);
+	}
+	publisher_free(publisher);
+	world_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -234,6 +265,7 @@ int main(void)
 		cmocka_unit_test(
 			what_comes_over_a_new_connection_waits_behind_the_fan_out_of_the_old_one),
 		cmocka_unit_test(fan_outs_that_are_cancelled_give_their_receipts),
+		cmocka_unit_test(a_fan_out_that_is_cancelled_is_not_stored_as_delivered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
