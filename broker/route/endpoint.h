@@ -6,7 +6,7 @@
  * knows nothing more of them than this. Owner: one worker; only it calls the functions.
  *
  * A function called here must not destroy any endpoint: who ends is marked, and goes with the end of
- * the turn.
+ * the turn. Only on_receipt() may, its own.
  */
 #ifndef NIGHTJAR_ROUTE_ENDPOINT_H
 #define NIGHTJAR_ROUTE_ENDPOINT_H

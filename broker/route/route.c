@@ -445,14 +445,14 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 		counter_add(me->counters, COUNTER_DROPPED_RETAIN_LIMIT, 1);
 		return ROUTE_REFUSED;
 	}
-	if ((message->flags & (MESSAGE_RETAIN | MESSAGE_OF_BROKER)) == MESSAGE_RETAIN &&
-	    store_is_open(me))
-		store_retained_put(me, message);
 	/* All receivers here and now: they share a commit with what the publisher posts. */
 	publication->is_split = result->other_count || waits_here ||
 				result->target_count > route_worker_of(me)->settings.fanout_slice;
 	if (!publication->is_split)
 		publication->origin = (struct delivery_origin){0};
+	if ((message->flags & (MESSAGE_RETAIN | MESSAGE_OF_BROKER)) == MESSAGE_RETAIN &&
+	    store_is_open(me) && !(publication->is_split && publication->keeps_retained))
+		store_retained_put(me, message);
 	publication->is_matched = result->target_count || result->other_count;
 	if (!publication->is_matched)
 		counter_add(me->counters, COUNTER_PUBLISH_UNMATCHED, 1);

@@ -69,9 +69,14 @@ static void on_store(struct worker *me)
 /*
  * Start, while HTTP is answered already.
  *
+<<<<<<< HEAD
  *	main: store opened --> all workers join it --> all read their parts --> a letter to each and
  *	back, behind which all that they have said to each other meanwhile has arrived --> groups,
  *	wills, expiry --> serve
+=======
+ *	all workers read their parts --> a letter to each and back, behind which all that they have said
+ *	to each other meanwhile has arrived --> groups --> wills, expiry --> serve
+>>>>>>> 117c2ed (session, store: a will departs by itself and goes with what all workers have queued, because a crash between them lost it in sessions of other workers)
  */
 
 static worker_hook serve_hook; /* frozen until all serve */
@@ -100,6 +105,12 @@ static void all_serve(void *context)
 	uv_sem_post(&broker->recovered);
 }
 
+static void restore_groups(struct worker *me, void *context)
+{
+	(void)context;
+	sessions_recover_groups(me);
+}
+
 static void finish(struct worker *me, void *context)
 {
 	struct broker *broker = context;
@@ -122,11 +133,19 @@ static void nothing(struct worker *me, void *context)
 	(void)context;
 }
 
-static void all_heard(void *context)
+/* A will may go to a group of another worker, which has to be there with all that it had. */
+static void groups_are_there(void *context)
 {
 	struct broker *broker = context;
 
 	runtime_on_every_worker(broker->runtime, finish, all_finished, context);
+}
+
+static void all_heard(void *context)
+{
+	struct broker *broker = context;
+
+	runtime_on_every_worker(broker->runtime, restore_groups, groups_are_there, context);
 }
 
 static void part_recovered(struct worker *me, enum err err, const struct err_detail *detail,

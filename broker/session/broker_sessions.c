@@ -176,6 +176,7 @@ void sessions_discard_all(struct worker *me)
 	struct endpoint *endpoint;
 	uint32_t cursor = 0;
 
+	wills_forget(me);
 	while ((endpoint = route_next_endpoint(me, &cursor)) != NULL) {
 		struct session *session = (struct session *)(void *)endpoint;
 

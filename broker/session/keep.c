@@ -112,6 +112,25 @@ void keep_will_gone(struct worker *me, struct session *session)
 		store_will_remove(me, session->kept->id);
 }
 
+uint64_t keep_departing_will(struct worker *me, const struct session *session,
+			     const struct message *message)
+{
+	uint64_t id;
+
+	if (!session->kept)
+		return 0;
+	id = store_new_id_of(me);
+	store_session_put(me, id,
+			  &(struct store_session){
+				  .kind = STORE_WILL,
+				  .name = session_client_id(session),
+				  .username = origin_username(session->origin),
+				  .has_username = session->origin->has_username,
+			  });
+	store_will_put(me, id, &(struct store_will){.message = message});
+	return id;
+}
+
 /* The subscription's key in the store: "$share/GROUP/" where it is shared, and the filter with the
  * mount point in front. to: room for it. */
 static struct slice subscription_text(const struct subscribe_request *request, uint8_t *to)

@@ -40,8 +40,11 @@ void keep_offline(struct worker *me, struct session *session);
 void keep_end(struct worker *me, struct session *session);
 /* The broker stops: the session ends in memory only. */
 void keep_forget(struct worker *me, struct session *session);
-/* The will was withdrawn or published. */
+/* The will was withdrawn, or is on its way. */
 void keep_will_gone(struct worker *me, struct session *session);
+/* The message of the session's will on its way, by itself. Returns its id in the store; 0: not kept. */
+uint64_t keep_departing_will(struct worker *me, const struct session *session,
+			     const struct message *message);
 
 /* filter: with the mount point in front; group: empty unless shared. */
 void keep_subscription(struct worker *me, struct session *session,

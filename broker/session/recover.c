@@ -4,8 +4,9 @@
  *
  *	each worker, in slices:  its sessions, their subscriptions, wills, queues, flights; its part of
  *	                         the retained messages; messages of shared groups are put aside
- *	then, all having ended:  messages of groups, because now their members are there; then time
- *	                         begins to run for all sessions, because now all subscriptions are there
+ *	then, all having ended:  messages of groups, because now their members are there
+ *	then, all having ended:  time begins to run for all sessions, and wills are published, because now
+ *	                         all subscriptions, and the queues of groups, are there
  *
  * A session goes to the worker that the hash of its Client Identifier says, whatever worker had it
  * before. What was connected when the broker ended counts as disconnected now.
@@ -37,8 +38,9 @@ struct recovered {
 	UT_hash_handle hh;
 	uint64_t id;
 	uint64_t offline_ms;	 /* as stored; 0: it was connected */
-	struct session *session; /* NULL: a group, or one that could not be made */
-	bool is_group;
+	struct session *session; /* NULL: none, or one that could not be made */
+	struct message *will;	 /* one use; of STORE_WILL */
+	enum store_session_kind kind;
 	struct recovered_message *first, **last;
 	uint32_t key_len;
 	uint8_t key[]; /* the group's */
@@ -148,10 +150,13 @@ static void take_session(struct worker *me, struct recovery *recovery,
 	struct recovered *recovered;
 
 	if (record->session.kind == STORE_GROUP) {
-		remember(recovery, record->id, record->session.name)->is_group = true;
+		remember(recovery, record->id, record->session.name)->kind = STORE_GROUP;
 		return;
 	}
 	recovered = remember(recovery, record->id, SLICE_NONE);
+	recovered->kind = record->session.kind;
+	if (recovered->kind == STORE_WILL)
+		return;
 	recovered->offline_ms = record->session.offline_ms;
 	recovered->session = session_restore(me, record->id, &record->session);
 	if (recovered->session)
@@ -217,6 +222,13 @@ static void take_will(struct worker *me, struct recovery *recovery, struct sessi
 	will->expiry_s = from->expiry_s;
 	memory_charge(MEMORY_SESSION, sizeof *will);
 	session->will = will;
+}
+
+static void take_departing_will(struct worker *me, struct recovered *recovered,
+				const struct message *message)
+{
+	recovered->will = (struct message *)(uintptr_t)message;
+	message_use(me, recovered->will);
 }
 
 /* Messages. */
@@ -332,8 +344,10 @@ static void take(struct worker *me, struct recovery *recovery, struct store_reco
 	recovered = find(recovery, record->id);
 	if (!recovered)
 		recovery->lost++;
-	else if (recovered->is_group && record->kind == STORE_RECORD_MESSAGE)
+	else if (recovered->kind == STORE_GROUP && record->kind == STORE_RECORD_MESSAGE)
 		put_aside(me, recovery, recovered, record);
+	else if (recovered->kind == STORE_WILL && record->kind == STORE_RECORD_WILL)
+		take_departing_will(me, recovered, record->will.message);
 	else if (recovered->session)
 		take_of_session(me, recovery, recovered->session, record);
 }
@@ -415,6 +429,32 @@ static void time_begins(struct worker *me, const struct recovered *recovered, ui
 			    wall_ms > recovered->offline_ms ? wall_ms - recovered->offline_ms : 0);
 }
 
+void sessions_recover_groups(struct worker *me)
+{
+	struct recovery *recovery = recovery_of(me);
+	struct recovered *one, *next;
+
+	if (!recovery)
+		return;
+	HASH_ITER(hh, recovery->table, one, next) {
+		if (one->kind != STORE_GROUP)
+			continue;
+		HASH_DELETE(hh, recovery->table, one);
+		group_restore(me, recovery, one);
+		free(one);
+	}
+}
+
+static void will_goes_on(struct worker *me, struct recovered *recovered)
+{
+	if (recovered->will)
+		will_send_again(me, recovered->id, recovered->will);
+	else
+		store_session_remove(me, recovered->id);
+	if (recovered->will)
+		message_drop(me, &recovered->will);
+}
+
 void sessions_recover_finish(struct worker *me, uint64_t wall_ms)
 {
 	struct recovery *recovery = recovery_of(me);
@@ -424,8 +464,8 @@ void sessions_recover_finish(struct worker *me, uint64_t wall_ms)
 		return;
 	HASH_ITER(hh, recovery->table, one, next) {
 		HASH_DELETE(hh, recovery->table, one);
-		if (one->is_group)
-			group_restore(me, recovery, one);
+		if (one->kind == STORE_WILL)
+			will_goes_on(me, one);
 		else if (one->session)
 			time_begins(me, one, wall_ms);
 		free(one);

@@ -13,10 +13,10 @@ typedef void (*recovered_fn)(struct worker *me, enum err err, const struct err_d
 /* On each worker, before it serves: reads its part in slices, then calls done. */
 enum err sessions_recover(struct worker *me, recovered_fn done, void *context) ERR_CHECKED;
 
-/*
- * On each worker, when all have ended their part and all letters of then have arrived: shared groups get
- * their messages, and wills and expiry begin to run. wall_ms: now, as the store sees it.
- */
+/* On each worker, when all have ended their part and all letters of then have arrived: shared groups
+ * get their messages. */
+void sessions_recover_groups(struct worker *me);
+/* When that has ended on all: wills and expiry begin to run. wall_ms: now, as the store sees it. */
 void sessions_recover_finish(struct worker *me, uint64_t wall_ms);
 
 #endif

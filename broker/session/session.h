@@ -21,6 +21,7 @@
 #include "session/settings.h"
 
 struct client;
+struct departing_will;
 struct feed;
 struct kept;
 struct recovery;
@@ -56,6 +57,7 @@ struct session_worker {
 	uint64_t source_generation;
 	uint64_t source_number;
 	struct subscription_walk *walks; /* inspect.h: those that stand somewhere */
+	struct departing_will *wills;	 /* will.c: on their way to their receivers */
 };
 
 static inline struct session_worker *session_worker_of(struct worker *worker)
@@ -263,5 +265,9 @@ void will_publish(struct worker *me, struct session *session);
 void will_free(struct worker *me, struct will **will);
 /* It will not be published: withdrawn, also in the store. */
 void will_withdraw(struct worker *me, struct session *session);
+/* One that was on its way when the last broker ended (store.h, STORE_WILL). */
+void will_send_again(struct worker *me, uint64_t store_id, struct message *message);
+/* The broker stops: those on their way are left to the next one. */
+void wills_forget(struct worker *me);
 
 #endif

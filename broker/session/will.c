@@ -3,7 +3,13 @@
  * will.c - Will Messages (3.1.2.5).
  *
  * A will is published when its session is gone or its delay is over, at a moment that nobody chose:
- * without credit for another worker's mailbox it waits on its own, and the session need not.
+ * from then on it is on its own (struct departing_will), and its session may end, or get another one.
+ * It may have to wait for credit for another worker's mailbox. Of a kept session it stays in the store
+ * until all workers with receivers have queued it, and then goes in one transaction with what they
+ * have queued (store.h, "exactly once"):
+ *
+ *	session's will goes, departing will comes | queued on A, B, C: held | all receipts are in:
+ *	               one commit                                             one commit
  */
 #include <stdlib.h>
 
@@ -12,9 +18,14 @@
 #include "base/memory.h"
 #include "session/keep.h"
 
-struct will_waiter {
-	struct credit_waiter credit; /* first member */
-	struct message *message;
+/* A will that is being published. Owner: the worker. */
+struct departing_will {
+	struct endpoint endpoint; /* first member; registered when it is kept: receipts come here */
+	struct credit_waiter credit;
+	struct departing_will *next, **pprev;
+	struct message *message; /* one use */
+	uint64_t store_id;	 /* 0: not kept */
+	unsigned receipts;	 /* still to come */
 };
 
 void will_free(struct worker *me, struct will **will)
@@ -33,41 +44,6 @@ void will_withdraw(struct worker *me, struct session *session)
 		return;
 	keep_will_gone(me, session);
 	will_free(me, &session->will);
-}
-
-/* Nobody waits for the receipts: who published has no connection any more. */
-static enum route_status route_will(struct worker *me, struct message *message)
-{
-	/* What it needs in the store was admitted with it; there is room for so much always. */
-	struct publication publication = {.message = message, .is_admitted = true};
-
-	return route_publish(me, &publication);
-}
-
-static void on_credit(struct worker *me, struct credit_waiter *waiter)
-{
-	struct will_waiter *waiting = (struct will_waiter *)(void *)waiter;
-
-	if (route_will(me, waiting->message) == ROUTE_NO_CREDIT) {
-		letter_wait_for_credit(me, waiter);
-		return;
-	}
-	message_drop(me, &waiting->message);
-	free(waiting);
-}
-
-static void wait_for_credit(struct worker *me, struct message *message)
-{
-	struct will_waiter *waiting = calloc(1, sizeof *waiting);
-
-	if (!waiting) {
-		counter_add(me->counters, COUNTER_DROPPED_MEMORY, 1);
-		return;
-	}
-	waiting->credit.on_credit = on_credit;
-	waiting->message = message;
-	message_use(me, message);
-	letter_wait_for_credit(me, &waiting->credit);
 }
 
 /* Expiry counts from publication, so the message gets it now: a copy, since messages that others may
@@ -123,21 +99,124 @@ static bool may_publish(struct worker *me, struct session *session, const struct
 	return false;
 }
 
+/* On their way. */
+
+static void departure_end(struct worker *me, struct departing_will *will)
+{
+	*will->pprev = will->next;
+	if (will->next)
+		will->next->pprev = will->pprev;
+	route_retire(me, &will->endpoint);
+	letter_wait_cancel(&will->credit);
+	message_drop(me, &will->message);
+	memory_uncharge(MEMORY_SESSION, sizeof *will);
+	free(will);
+}
+
+/* The last step of what went to other workers: till now a crash would have published it again. */
+static void on_receipt(struct worker *me, struct endpoint *endpoint, uint64_t token)
+{
+	struct departing_will *will = (struct departing_will *)(void *)endpoint;
+
+	(void)token;
+	if (--will->receipts > 0)
+		return;
+	if (will->message->flags & MESSAGE_RETAIN)
+		store_retained_put(me, will->message);
+	store_will_sent(me, will->store_id);
+	departure_end(me, will);
+}
+
+static const struct endpoint_ops departure_ops = {
+	.kind = "will",
+	.on_receipt = on_receipt,
+};
+
+static void departure_go(struct worker *me, struct departing_will *will)
+{
+	struct publication publication = {
+		.message = will->message,
+		.publisher = will->endpoint.handle,
+		.wants_receipt = will->store_id != 0,
+		/* What it needs in the store was admitted with it; there is room for so much always. */
+		.is_admitted = true,
+		.keeps_retained = will->store_id != 0,
+		.origin.id = will->store_id,
+	};
+	enum route_status status = route_publish(me, &publication);
+
+	if (status == ROUTE_NO_CREDIT) {
+		letter_wait_for_credit(me, &will->credit);
+		return;
+	}
+	will->receipts = status == ROUTE_DONE ? publication.waiting : 0;
+	if (will->receipts)
+		return;
+	if (will->store_id)
+		store_session_remove(me, will->store_id);
+	departure_end(me, will);
+}
+
+static void on_credit(struct worker *me, struct credit_waiter *waiter)
+{
+	departure_go(me, TIMER_OWNER(waiter, struct departing_will, credit));
+}
+
+/* Takes a use of the message. store_id: 0, or what the store has it as. */
+static void departure_begin(struct worker *me, struct message *message, uint64_t store_id)
+{
+	struct session_worker *mine = session_worker_of(me);
+	struct departing_will *will = calloc(1, sizeof *will);
+
+	/* What is stored the next start publishes. */
+	if (!will) {
+		counter_add(me->counters, COUNTER_DROPPED_MEMORY, 1);
+		return;
+	}
+	memory_charge(MEMORY_SESSION, sizeof *will);
+	will->endpoint.ops = &departure_ops;
+	will->credit.on_credit = on_credit;
+	will->message = message;
+	message_use(me, message);
+	will->next = mine->wills;
+	will->pprev = &mine->wills;
+	if (will->next)
+		will->next->pprev = &will->next;
+	mine->wills = will;
+	if (store_id && route_register(me, &will->endpoint) == ERR_NONE)
+		will->store_id = store_id;
+	else if (store_id)
+		store_session_remove(me, store_id); /* no memory: as if it were not kept */
+	departure_go(me, will);
+}
+
+void will_send_again(struct worker *me, uint64_t store_id, struct message *message)
+{
+	counter_add(me->counters, COUNTER_WILLS_PUBLISHED, 1);
+	departure_begin(me, message, store_id);
+}
+
+void wills_forget(struct worker *me)
+{
+	struct session_worker *mine = session_worker_of(me);
+
+	while (mine->wills)
+		departure_end(me, mine->wills);
+}
+
 void will_publish(struct worker *me, struct session *session)
 {
 	struct will *will = session->will;
-	struct message *message;
+	struct message *message = NULL;
 
 	session->will = NULL;
-	keep_will_gone(me, session);
-	if (may_publish(me, session, will->message)) {
+	if (may_publish(me, session, will->message))
 		message = will_message(me, will);
-		if (message) {
-			counter_add(me->counters, COUNTER_WILLS_PUBLISHED, 1);
-			if (route_will(me, message) == ROUTE_NO_CREDIT)
-				wait_for_credit(me, message);
-			message_drop(me, &message);
-		}
+	keep_will_gone(me, session);
+	if (message) {
+		counter_add(me->counters, COUNTER_WILLS_PUBLISHED, 1);
+		departure_begin(me, message, keep_departing_will(me, session, message));
+		message_drop(me, &message);
 	}
 	will_free(me, &will);
 }

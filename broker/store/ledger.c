@@ -226,12 +226,28 @@ static uint64_t held_by_origin(struct ledger *ledger, const struct post *post, u
 {
 	uint64_t key = origin_key(post->origin_id, post->packet_id);
 
+	struct place *origin = ledger_place(ledger, post->origin_id);
+
 	/* Whose session is unknown will never say that it has all receipts. */
-	if (!ledger_place(ledger, post->origin_id))
+	if (!origin)
 		return 0;
-	if (!number_map_find(&ledger->held, key))
+	if (!number_map_find(&ledger->held, key)) {
 		number_map_set(&ledger->held, key, now_ms);
+		origin->holding++;
+	}
 	return key;
+}
+
+static void release(struct ledger *ledger, uint64_t key)
+{
+	struct place *origin;
+
+	if (ledger->held.count == 0 || !number_map_find(&ledger->held, key))
+		return;
+	number_map_remove(&ledger->held, key);
+	origin = ledger_place(ledger, (key - 1) >> 16);
+	if (origin)
+		origin->holding--;
 }
 
 static struct pending *current_pending(struct ledger *ledger, uint64_t held_by)
@@ -315,7 +331,7 @@ static void take_received(struct ledger *ledger, const struct post *post, uint64
 	if (!place)
 		return;
 	if (post->kind == POST_RECEIVED_ADD) {
-		number_map_remove(&ledger->held, origin_key(post->id, post->packet_id));
+		release(ledger, origin_key(post->id, post->packet_id));
 		changed = place_received_add(place, post->packet_id);
 	} else {
 		changed = place_received_remove(place, post->packet_id);
@@ -335,17 +351,16 @@ static struct change *change_add(struct ledger *ledger, enum change_kind kind, e
 	return change;
 }
 
-/* What its publications wait for will not come any more. */
-static void release_origins(struct ledger *ledger, uint64_t id)
+/* A will has all its receivers; or what a session's publications wait for will not come any more. */
+static void release_all_of(struct ledger *ledger, const struct place *origin)
 {
 	uint64_t cursor = 0;
 	struct number_slot *slot;
 
-	if (ledger->held.count == 0)
-		return;
-	while ((slot = number_map_next(&ledger->held, &cursor)) != NULL)
-		if ((slot->key - 1) >> 16 == id) {
-			number_map_remove(&ledger->held, slot->key);
+	release(ledger, origin_key(origin->id, 0));
+	while (origin->holding && (slot = number_map_next(&ledger->held, &cursor)) != NULL)
+		if ((slot->key - 1) >> 16 == origin->id) {
+			release(ledger, slot->key);
 			cursor = 0;
 		}
 }
@@ -359,7 +374,7 @@ static void take_session_remove(struct ledger *ledger, const struct post *post)
 	for (uint32_t i = place->head; i < place->end; i++)
 		if (!(place->entries[i].record & ENTRY_DONE))
 			ledger_record_drop(ledger, place->entries[i].record);
-	release_origins(ledger, post->id);
+	release_all_of(ledger, place);
 	place_destroy(ledger, place);
 	change_add(ledger, CHANGE_REMOVE_SESSION, KV_SESSIONS, post);
 }
@@ -488,7 +503,7 @@ unsigned ledger_release_held(struct ledger *ledger, uint64_t before_ms)
 
 	while ((slot = number_map_next(&ledger->held, &cursor)) != NULL)
 		if (slot->value < before_ms) {
-			number_map_remove(&ledger->held, slot->key);
+			release(ledger, slot->key);
 			released++;
 			cursor = 0;
 		}

@@ -54,6 +54,7 @@ struct place {
 	uint64_t
 		need_record; /* whose life makes the state worth writing; RECORD_MANY, 0: nothing */
 	struct loading *loading; /* while the store is read; ledger_load.c */
+	uint16_t holding;	 /* keys in ledger->held that are its */
 	uint8_t dirt;
 	uint8_t is_group;
 };

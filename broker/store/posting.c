@@ -207,6 +207,15 @@ void store_received_add(struct worker *me, uint64_t id, uint16_t packet_id)
 	post_received(me, POST_RECEIVED_ADD, id, packet_id);
 }
 
+void store_will_sent(struct worker *me, uint64_t id)
+{
+	struct store_worker *mine = store_worker_of(me);
+
+	if (mine && mine->ring)
+		origin_closes(mine, id << 16);
+	store_session_remove(me, id);
+}
+
 void store_received_add_alone(struct worker *me, uint64_t id, uint16_t packet_id)
 {
 	post_received(me, POST_RECEIVED_ADD, id, packet_id);

@@ -8,7 +8,7 @@
 
 #define CHECKSUM_BYTES 4
 
-enum session_bit { SESSION_HAS_USERNAME = 1, SESSION_IS_GROUP = 2 };
+enum session_bit { SESSION_HAS_USERNAME = 1, SESSION_IS_GROUP = 2, SESSION_IS_WILL = 4 };
 enum subscription_bit { SUB_NO_LOCAL = 1, SUB_RETAIN_AS_PUBLISHED = 2 };
 enum message_bit { MESSAGE_HAS_ORIGIN = 1, MESSAGE_HAS_USERNAME = 2 };
 enum receiver_bit {
@@ -66,7 +66,8 @@ void record_put_session(struct pack *to, const struct store_session *session)
 	size_t at = record_begin(to);
 
 	pack_u8(to, (uint8_t)((session->has_username ? SESSION_HAS_USERNAME : 0) |
-			      (session->kind == STORE_GROUP ? SESSION_IS_GROUP : 0)));
+			      (session->kind == STORE_GROUP ? SESSION_IS_GROUP : 0) |
+			      (session->kind == STORE_WILL ? SESSION_IS_WILL : 0)));
 	pack_u8(to, session->version);
 	pack_u32(to, session->expiry_s);
 	pack_varint(to, session->connected_ms);
@@ -86,7 +87,9 @@ bool record_get_session(struct slice value, struct store_session *out)
 		return false;
 	bits = unpack_u8(&from);
 	*out = (struct store_session){
-		.kind = bits & SESSION_IS_GROUP ? STORE_GROUP : STORE_SESSION,
+		.kind = bits & SESSION_IS_GROUP	 ? STORE_GROUP
+			: bits & SESSION_IS_WILL ? STORE_WILL
+						 : STORE_SESSION,
 		.has_username = (bits & SESSION_HAS_USERNAME) != 0,
 	};
 	out->version = unpack_u8(&from);

@@ -86,7 +86,7 @@ enum err replay_rings(struct ledger *ledger, const char *directory, struct batch
 	free(replay);
 	/* Numbers of messages were those of that process. */
 	number_map_clear(&ledger->bodies);
-	number_map_clear(&ledger->held);
+	(void)ledger_release_held(ledger, UINT64_MAX);
 	return err;
 }
 

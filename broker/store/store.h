@@ -123,7 +123,13 @@ static inline bool store_refuses(const struct worker *me)
 uint64_t store_new_id(struct store *store);
 uint64_t store_new_id_of(const struct worker *me); /* the same; 0: there is no store */
 
-enum store_session_kind { STORE_SESSION, STORE_GROUP };
+enum store_session_kind {
+	STORE_SESSION,
+	STORE_GROUP,
+	/* A will on its way to its receivers. It stands by itself, because its session may end, or get
+	 * another will, before all have it. Deliveries name it as origin_id, with packet id 0. */
+	STORE_WILL,
+};
 
 struct store_session {
 	enum store_session_kind kind;
@@ -165,6 +171,8 @@ struct store_will {
 
 void store_will_put(struct worker *me, uint64_t id, const struct store_will *will);
 void store_will_remove(struct worker *me, uint64_t id);
+/* All its receivers have queued what is STORE_WILL: it goes, in one transaction with their entries. */
+void store_will_sent(struct worker *me, uint64_t id);
 
 /* QoS 2 towards us: Packet Identifiers that wait for their PUBREL. */
 void store_received_add(struct worker *me, uint64_t id, uint16_t packet_id);
@@ -185,10 +193,11 @@ struct store_delivery {
 	 */
 	uint64_t from_id, from_number;
 	/*
-	 * Exactly once: the persistent session that published it at QoS 2, and its Packet Identifier. The
-	 * entry, and with it its worker's posts from then on, is committed together with
-	 * store_received_add(origin_id, origin_packet_id), which is posted when all receipts are in, in any
-	 * case (by a session that ends: its removal). 0: not so.
+	 * Exactly once: the persistent session that published it at QoS 2, and its Packet Identifier; or
+	 * what is STORE_WILL, and 0. The entry, and with it its worker's posts from then on, is committed
+	 * together with store_received_add(origin_id, origin_packet_id), or store_will_sent(origin_id),
+	 * which is posted when all receipts are in, in any case (by a session that ends: its removal).
+	 * 0: not so.
 	 */
 	uint64_t origin_id;
 	uint16_t origin_packet_id;

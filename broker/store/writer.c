@@ -502,10 +502,11 @@ static void release_held_too_long(struct store *store)
 		return;
 	store->first_waits_ms = now;
 	store->is_urgent = true;
-	log_event(LOG_TYPE_WARNING, NULL,
-		  "%u publications at QoS 2 were stored before their publisher's state was: "
-		  "it took more than %d s",
-		  released, HELD_MAX_MS / 1000);
+	log_event(
+		LOG_TYPE_WARNING, NULL,
+		"%u publications at QoS 2, or wills, were stored before their publisher's state was: "
+		"it took more than %d s",
+		released, HELD_MAX_MS / 1000);
 }
 
 static uint64_t next_look_ms(const struct store *store)

@@ -68,7 +68,10 @@ static enum err dump_session(void *context, struct slice key, struct slice value
 	(void)context;
 	if (!record_get_session(value, &session))
 		return ERR_INVALID;
-	printf("%s %llu '%.*s'", session.kind == STORE_GROUP ? "group" : "session",
+	printf("%s %llu '%.*s'",
+	       session.kind == STORE_GROUP  ? "group"
+	       : session.kind == STORE_WILL ? "departing will"
+					    : "session",
 	       (unsigned long long)key_number(key, 0),
 	       session.kind == STORE_GROUP ? 0 : (int)session.name.len,
 	       (const char *)session.name.data);

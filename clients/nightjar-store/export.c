@@ -126,7 +126,10 @@ static enum err export_session(void *context, struct slice key, struct slice val
 
 	if (!record_get_session(value, &session))
 		return ERR_INVALID;
-	line = line_begin(session.kind == STORE_GROUP ? "group" : "session", key_number(key, 0));
+	line = line_begin(session.kind == STORE_GROUP  ? "group"
+			  : session.kind == STORE_WILL ? "departing"
+						       : "session",
+			  key_number(key, 0));
 	if (session.kind == STORE_GROUP)
 		add_base64(line, "name_base64", session.name);
 	else

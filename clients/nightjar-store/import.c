@@ -104,11 +104,13 @@ static enum err import_meta(struct import *import, const cJSON *line)
 	return ERR_NONE;
 }
 
-static enum err import_session(struct import *import, const cJSON *line, bool is_group)
+static enum err import_session(struct import *import, const cJSON *line,
+			       enum store_session_kind kind)
 {
 	struct store_session session = {
-		.kind = is_group ? STORE_GROUP : STORE_SESSION,
-		.name = is_group ? base64(import, line, "name_base64") : text(import, line, "name"),
+		.kind = kind,
+		.name = kind == STORE_GROUP ? base64(import, line, "name_base64")
+					    : text(import, line, "name"),
 		.has_username = has(line, "username"),
 		.username = text(import, line, "username"),
 		.listener = text(import, line, "listener"),
@@ -250,9 +252,11 @@ static enum err import_line(struct import *import, const cJSON *line)
 	if (slice_equal_string(type, "store"))
 		return import_meta(import, line);
 	if (slice_equal_string(type, "session"))
-		return import_session(import, line, false);
+		return import_session(import, line, STORE_SESSION);
 	if (slice_equal_string(type, "group"))
-		return import_session(import, line, true);
+		return import_session(import, line, STORE_GROUP);
+	if (slice_equal_string(type, "departing"))
+		return import_session(import, line, STORE_WILL);
 	if (slice_equal_string(type, "subscription"))
 		return import_subscription(import, line);
 	if (slice_equal_string(type, "will"))

@@ -21,6 +21,7 @@ import cases_faults             # noqa: E402,F401
 import cases_start              # noqa: E402,F401
 import cases_torture            # noqa: E402,F401
 import cases_shim               # noqa: E402,F401
+import cases_wills              # noqa: E402,F401
 
 
 def main():

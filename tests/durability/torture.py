@@ -29,9 +29,6 @@ from shim import Shim                                       # noqa: E402
 from torture_support import shim_library, store_config      # noqa: E402
 
 QUIET_DEADLINE_S = 40
-# Not promised (docs/durability.md): a will that is just being published when the broker dies may be
-# missing with sessions of other workers. It is counted and shown.
-NOT_PROMISED = ("lost of wills",)
 
 
 class Cast:
@@ -227,7 +224,7 @@ class Torture:
         self.cast = Cast(self.broker.port, self.seed, self.size)
         if self.lies:
             self.shim["sync_lies"] = 1
-        self.cast.violations.tolerated.update(dict.fromkeys((*NOT_PROMISED, *self.tolerate), 0))
+        self.cast.violations.tolerated.update(dict.fromkeys(self.tolerate, 0))
         self.cast.begin()
 
     def _rounds(self):
@@ -269,9 +266,6 @@ class Torture:
         before = time.monotonic()
         self.cast.check()
         self.checks += 1
-        missed = self.cast.violations.tolerated["lost of wills"]
-        if missed > 2 + self.kills // 20:
-            self.cast.violations.add("wills lost too often", f"{missed} in {self.kills} kills")
         if self.broker.proc.poll() is not None:
             self.cast.violations.add("broker ended by itself", self.broker.log_tail(25))
         if self.talk:

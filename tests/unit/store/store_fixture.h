@@ -63,7 +63,9 @@ static inline void note_record(struct store_recovery *recovery, struct store_rec
 	switch (record->kind) {
 	case STORE_RECORD_SESSION:
 		note("%s %u %.*s user %.*s expiry %u offline %s",
-		     record->session.kind == STORE_GROUP ? "group" : "session",
+		     record->session.kind == STORE_GROUP  ? "group"
+		     : record->session.kind == STORE_WILL ? "departing"
+							  : "session",
 		     (unsigned)record->id, TEXT(record->session.name),
 		     TEXT(record->session.username), record->session.expiry_s,
 		     record->session.offline_ms ? "yes" : "no");

@@ -373,6 +373,120 @@ static void what_moves_waits_for_the_origin_too(void **unused)
 	expect_lines("received 1 5", 1);
 }
 
+/* Wills on their way: id 7, from session 1 of worker 0 to session 2 of worker 1. */
+
+static void put_will(struct worker *me, void *id)
+{
+	struct message *testament = say(me, "gone", "farewell");
+
+	store_will_put(me, *(uint64_t *)id, &(struct store_will){.message = testament});
+	message_drop(me, &testament);
+}
+
+static uint64_t ids[] = {1, 7};
+
+static void post_mortal(struct worker *me, void *unused)
+{
+	post_two_sessions(me, unused);
+	put_will(me, &ids[0]);
+}
+
+static void will_departs(struct worker *me, void *unused)
+{
+	(void)unused;
+	store_will_remove(me, 1);
+	put_session(me, 7, "publisher", STORE_WILL);
+	put_will(me, &ids[1]);
+}
+
+static void queue_will(struct worker *me, void *unused)
+{
+	struct message *message = say(me, "gone", "farewell");
+	struct store_delivery delivery = {.qos = 1, .origin_id = 7};
+
+	(void)unused;
+	store_queue(me, 2, message, &delivery);
+	message_drop(me, &message);
+}
+
+static void publisher_ends(struct worker *me, void *unused)
+{
+	(void)unused;
+	store_session_remove(me, 1);
+}
+
+static void will_is_sent(struct worker *me, void *unused)
+{
+	struct store_worker *mine = store_worker_of(me);
+
+	(void)unused;
+	store_will_sent(me, 7);
+	/* Not alone in a ring, where it would be committed before what waits for it. */
+	CHECK(!mine->ring || mine->is_outside);
+}
+
+static void expect_departing(void)
+{
+	expect_lines("departing 7 publisher", 1);
+	expect_lines("will 7 farewell", 1);
+	expect_lines("will", 1);
+	expect_lines("message", 0);
+}
+
+static void a_will_is_there_until_all_have_it_and_not_longer(void **unused)
+{
+	(void)unused;
+	shop_open();
+	on_worker(0, post_mortal, NULL);
+	settle();
+	on_worker(0, will_departs, NULL);
+	wait_until_left(0);
+	on_worker(1, queue_will, NULL);
+	wait_until_left(1);
+	/* Its session may end; what was queued waits for the receipts all the same. */
+	on_worker(0, publisher_ends, NULL);
+	assert_true(wait_for(zero_is_committed));
+	assert_false(is_committed(1));
+	shop_reopen();
+	expect_lines("session 1", 0);
+	expect_departing();
+	on_worker(0, queue_will, NULL);
+	wait_until_left(0);
+	on_worker(1, queue_will, NULL);
+	wait_until_left(1);
+	on_worker(0, put_third, NULL);
+	usleep(20000);
+	assert_false(is_committed(0) || is_committed(1));
+	on_worker(0, will_is_sent, NULL);
+	settle();
+	assert_int_equal(shop.store->ledger.held.count, 0);
+	shop_reopen();
+	expect_lines("departing", 0);
+	expect_lines("will", 0);
+	expect_lines("message 2 gone=farewell qos 1", 2);
+	expect_lines("session 4 third", 1);
+}
+
+static void will_is_sent_here(struct worker *me, void *unused)
+{
+	will_departs(me, unused);
+	store_session_remove(me, 7);
+}
+
+static void a_will_that_all_had_at_once_leaves_nothing(void **unused)
+{
+	(void)unused;
+	shop_open();
+	on_worker(0, post_mortal, NULL);
+	settle();
+	on_worker(0, will_is_sent_here, NULL);
+	settle();
+	shop_reopen();
+	expect_lines("will", 0);
+	expect_lines("departing", 0);
+	expect_lines("session 1", 1);
+}
+
 static void post_thousands(struct worker *me, void *unused)
 {
 	struct message *message = say(me, "all", "hands");
@@ -545,6 +659,8 @@ int main(void)
 		EACH(a_message_moves_from_a_group_to_its_member),
 		EACH(a_publication_at_qos_2_waits_for_its_origin),
 		EACH(what_moves_waits_for_the_origin_too),
+		EACH(a_will_is_there_until_all_have_it_and_not_longer),
+		EACH(a_will_that_all_had_at_once_leaves_nothing),
 		EACH(a_message_for_thousands_is_kept_once),
 		EACH(a_queue_is_read_back_in_parts),
 		cmocka_unit_test(without_a_store_nothing_is_kept_and_all_counts_as_committed),

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A will that is being published in the moment when the broker dies: all of its receivers get it, once,
+on whatever worker they live."""
+import contextlib
+import os
+
+from harness.broker import Broker, BrokerError, wait_until
+from harness.mqtt_packets import PUBLISH, PUBREL, connect, pubcomp, pubrec
+from harness.mqtt_raw import V5, Client
+from harness.runner import case
+from shim import Shim
+from torture_support import equal, shim_library, store_config
+
+RECEIVERS = 7
+SYNC_DELAY_MS = 80      # long enough for letters between workers to pass within one sync
+FOR_EVER = {"session_expiry_interval": 0xFFFFFFFF}
+
+
+def _client(broker, name, **how):
+    client = Client(broker.port, V5, client_id=name, name=name)
+    client.open(properties=FOR_EVER, clean=False, **how)
+    return client
+
+
+def _will(number):
+    return {"topic": "will/x", "payload": b"%d" % number, "qos": 2, "retain": True}
+
+
+@contextlib.contextmanager
+def _slow_broker(durability):
+    broker = Broker(store_config(durability), workers=3)
+    broker._prepare()
+    os.mkdir(broker.path("store"), 0o700)
+    shim = Shim(shim_library(), broker.dir, broker.path("store"))
+    broker.extra_env.update(shim.env)
+    try:
+        broker._spawn()
+        broker._wait_listening()
+        yield broker, shim
+        broker.stop()
+    finally:
+        broker.kill()
+        shim.close()
+        broker._remove_dir()
+
+
+def _loses_connection(_broker, client, _number):
+    client.abort()
+
+
+def _begins_anew(broker, _client, _number):
+    """The session ends, and its will goes out, in the turn in which a new one begins."""
+    other = Client(broker.port, V5, client_id="mortal")
+    other.send(connect("mortal", V5, True, properties=FOR_EVER))
+    return other
+
+
+def _is_taken_over(broker, _client, number):
+    """The next will comes while the last is on its way."""
+    other = Client(broker.port, V5, client_id="mortal")
+    other.send(connect("mortal", V5, False, properties=FOR_EVER, will=_will(number + 1)))
+    return other
+
+
+def _die_while_sent(broker, shim, number, how, syncs):
+    """The broker is killed when the disk has done so many syncs since the will set out."""
+    mortal = _client(broker, "mortal", will=_will(number))
+    before = shim["syncs"]
+    shim["sync_delay_ms"] = SYNC_DELAY_MS
+    other = how(broker, mortal, number)
+    with contextlib.suppress(BrokerError):      # there need not be so many
+        wait_until(lambda: shim["syncs"] >= before + syncs, 1, poll_s=0.002)
+    broker.kill()
+    shim.mend()
+    for client in (mortal, other):
+        if client:
+            client.close()
+    broker.start_again()
+
+
+def _take_all(client, last):
+    """Everything up to the message `last`, which was published when all others were on their way."""
+    got, waiting = [], set()
+    while last not in got or waiting:
+        pkt = client.recv()
+        if pkt.type == PUBLISH:
+            got.append(pkt.payload)
+            waiting.add(pkt.packet_id)
+            client.send(pubrec(pkt.packet_id))
+        else:
+            equal(pkt.type, PUBREL)
+            waiting.discard(pkt.packet_id)
+            client.send(pubcomp(pkt.packet_id))
+    client.expect_alive()
+    return got
+
+
+def _check(broker, number, where):
+    with Client(broker.port, V5) as reader:
+        reader.open()
+        reader.subscribe(("will/x", 0))
+        value = reader.recv().payload
+        assert value in (b"%d" % number, b"%d" % (number + 1)), (where, value)
+    with Client(broker.port, V5) as publisher:
+        publisher.open()
+        publisher.publish("will/x", b"last %d" % number, qos=2)
+    for n in range(RECEIVERS):
+        client = _client(broker, f"receiver{n}", session_present=True)
+        got = _take_all(client, b"last %d" % number)
+        client.leave()
+        equal((where, n, got.count(b"%d" % number), got), (where, n, 1, list(dict.fromkeys(got))))
+
+
+def _is_sent_once(durability, how):
+    with _slow_broker(durability) as (broker, shim):
+        for n in range(RECEIVERS):
+            receiver = _client(broker, f"receiver{n}")
+            receiver.subscribe(("will/x", 2))
+            receiver.leave()
+        for syncs in range(1, 6):
+            _die_while_sent(broker, shim, 10 * syncs, how, syncs)
+            _check(broker, 10 * syncs, f"killed after {syncs} syncs")
+
+
+for _durability in ("disk", "process"):
+    for _how, _text in ((_loses_connection, "whose connection is lost"),
+                        (_begins_anew, "whose session is discarded"),
+                        (_is_taken_over, "whose session gets another one")):
+        def _case(_t, durability=_durability, how=_how):
+            _is_sent_once(durability, how)
+
+        _case.__name__ = f"will{_how.__name__}_{_durability}"
+        case(f"A will {_text} reaches all once, whenever the broker dies (durability {_durability})")(
+            _case)
