@@ -179,10 +179,36 @@ static void flow_subscribe(struct flow *flow)
 		phase_end(flow->report, phase, plan->filters);
 }
 
+static void flow_connect_subscribers(struct flow *flow, bool clean_start)
+{
+	struct engine *engine = flow->engine;
+	uint32_t wanted = engine->ready_count + flow->plan->subscribers;
+
+	for (uint32_t i = 0; i < flow->plan->subscribers; i++)
+		client_open(&flow->subscribers[i].client, engine, "sub", clean_start);
+	engine_run_until(engine, &engine->ready_count, wanted, "subscribers connected");
+}
+
+static void flow_leave_subscribers(struct flow *flow)
+{
+	for (uint32_t i = 0; i < flow->plan->subscribers; i++)
+		client_leave(&flow->subscribers[i].client);
+	engine_run_until(flow->engine, &flow->engine->leaving_count, 0,
+			 "connections that the broker has not closed after DISCONNECT");
+}
+
+/* What an earlier run has left of the sessions, or this one would leave. */
+static void flow_forget_sessions(struct flow *flow)
+{
+	flow_connect_subscribers(flow, true);
+	flow_leave_subscribers(flow);
+}
+
 void flow_open(struct flow *flow, const struct flow_plan *plan, struct engine *engine,
 	       struct report *report)
 {
 	const struct options *options = engine->options;
+	uint32_t wanted;
 
 	*flow = (struct flow){
 		.plan = plan,
@@ -199,13 +225,15 @@ void flow_open(struct flow *flow, const struct flow_plan *plan, struct engine *e
 	flow->ready = must_allocate(plan->publishers, sizeof(*flow->ready));
 	for (uint32_t i = 0; i < plan->subscribers; i++)
 		subscriber_init(flow, i);
-	engine_run_until(engine, &engine->ready_count, plan->subscribers, "subscribers connected");
+	if (options->persistent)
+		flow_forget_sessions(flow);
+	flow_connect_subscribers(flow, !options->persistent);
 	flow_subscribe(flow);
 	flow_choose_window(flow);
+	wanted = engine->ready_count + plan->publishers;
 	for (uint32_t i = 0; i < plan->publishers; i++)
 		publisher_init(flow, i);
-	engine_run_until(engine, &engine->ready_count, plan->subscribers + plan->publishers,
-			 "publishers connected");
+	engine_run_until(engine, &engine->ready_count, wanted, "publishers connected");
 }
 
 void flow_measure(struct flow *flow, const char *phase_name)
@@ -235,7 +263,10 @@ void flow_close(struct flow *flow)
 {
 	for (uint32_t i = 0; i < flow->plan->publishers; i++)
 		publisher_fini(&flow->publishers[i]);
-
+	if (flow->options->persistent) {
+		flow_leave_subscribers(flow);
+		flow_forget_sessions(flow);
+	}
 	for (uint32_t i = 0; i < flow->plan->subscribers; i++)
 		subscriber_fini(&flow->subscribers[i]);
 

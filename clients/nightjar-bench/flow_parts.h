@@ -65,6 +65,7 @@ bool publisher_fill(struct publisher *publisher, uint64_t now_ns);
 /* One of the arrivals that a message waits for. False when it waits for none: one too many. */
 bool publisher_arrived(struct publisher *publisher, uint32_t number);
 
+/* Its client is not connected yet. */
 void subscriber_init(struct flow *flow, uint32_t number);
 void subscriber_fini(struct subscriber *subscriber);
 /* Sends SUBSCRIBE packets until all filters are sent or enough answers are missing. */

@@ -221,7 +221,6 @@ void subscriber_init(struct flow *flow, uint32_t number)
 		plan->topic(flow->options, subscriber->first_publisher, subscriber->topic);
 		subscriber->topic_length = strlen(subscriber->topic);
 	}
-	client_open(&subscriber->client, flow->engine, "sub", true);
 }
 
 void subscriber_fini(struct subscriber *subscriber)

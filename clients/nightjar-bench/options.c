@@ -31,6 +31,8 @@ static const char options_text[] =
 	"  -c, --concurrency N     handshakes under way at once\n"
 	"      --match-percent N   match: of 100 messages, how many have a receiver (default 1)\n"
 	"      --levels N          one-to-one: of the topics, default 2\n"
+	"      --persistent        one-to-one, wildcard, fan-out, fan-in: the subscribers' sessions\n"
+	"                          outlive their connections\n"
 	"  -s, --seconds S         how long to measure, default 5\n"
 	"      --warm-up S         time before, default 1\n"
 	"  -u, --username NAME, --password TEXT\n"
@@ -50,6 +52,7 @@ enum long_only {
 	OPTION_BASE = 256,
 	OPTION_MATCH_PERCENT,
 	OPTION_LEVELS,
+	OPTION_PERSISTENT,
 	OPTION_WARM_UP,
 	OPTION_PASSWORD,
 	OPTION_CA,
@@ -76,6 +79,7 @@ static const struct option names[] = {
 	{"concurrency", required_argument, NULL, 'c'},
 	{"match-percent", required_argument, NULL, OPTION_MATCH_PERCENT},
 	{"levels", required_argument, NULL, OPTION_LEVELS},
+	{"persistent", no_argument, NULL, OPTION_PERSISTENT},
 	{"seconds", required_argument, NULL, 's'},
 	{"warm-up", required_argument, NULL, OPTION_WARM_UP},
 	{"username", required_argument, NULL, 'u'},
@@ -184,6 +188,7 @@ static void take_load_option(struct options *options, int letter)
 		options->match_percent = parse_count("--match-percent", optarg, 1, 100);
 		break;
 	case OPTION_LEVELS: options->levels = parse_count("--levels", optarg, 2, 60); break;
+	case OPTION_PERSISTENT: options->persistent = true; break;
 	case 's': options->seconds = parse_number("--seconds", optarg, 0.01, 86400); break;
 	case OPTION_WARM_UP: options->warm_up_s = parse_number("--warm-up", optarg, 0, 3600); break;
 	default: usage_error("an option is missing or unknown; see above", NULL);
@@ -263,6 +268,8 @@ static void check(const struct options *options)
 			    options->prefix);
 	if (options->password && !options->username && options->version == MQTT_3_1_1)
 		usage_error("MQTT 3.1.1 allows no --password without a --username", NULL);
+	if (options->persistent && !options->scenario->can_persist)
+		usage_error("--persistent has no meaning for the scenario", options->scenario->name);
 	if (options->base_count && options->base_count >= options->count)
 		usage_error("--base must be less than --count", NULL);
 	if (options->scenario == scenario_find("offline") && options->qos == 0)

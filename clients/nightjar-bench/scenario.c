@@ -10,18 +10,21 @@ const struct scenario scenarios[] = {
 		.run = run_one_to_one,
 		.defaults = {.publishers = 50, .subscribers = 50, .window = 25, .levels = 2},
 		.paired = true,
+		.can_persist = true,
 	},
 	{
 		.name = "fan-out",
 		.help = "one publisher to all subscribers",
 		.run = run_fan_out,
 		.defaults = {.publishers = 1, .subscribers = 500, .window = 12},
+		.can_persist = true,
 	},
 	{
 		.name = "fan-in",
 		.help = "all publishers to one subscriber of '#'",
 		.run = run_fan_in,
 		.defaults = {.publishers = 200, .subscribers = 1, .window = 16},
+		.can_persist = true,
 	},
 	{
 		.name = "wildcard",
@@ -29,6 +32,7 @@ const struct scenario scenarios[] = {
 		.run = run_wildcard,
 		.defaults = {.publishers = 50, .subscribers = 50, .window = 25},
 		.paired = true,
+		.can_persist = true,
 	},
 	{
 		.name = "match",

@@ -15,6 +15,7 @@ struct scenario {
 	struct options defaults; /* what is 0 here has no meaning for the scenario, or is 0 */
 	const char *counted;	 /* what --count counts, in the plural */
 	bool paired;		 /* as many subscribers as publishers */
+	bool can_persist;	 /* knows --persistent */
 };
 
 extern const struct scenario scenarios[];

@@ -126,3 +126,47 @@ def lines(title, x_title, y_title, series, names=None):
         parts += [f'<circle cx="{across(x):.1f}" cy="{down.at(y):.1f}" r="3" class="c{index}"/>'
                   for x, y in points]
     return _svg(height, title, parts)
+
+
+def _round_up(value):
+    """1, 2 or 5 times a power of ten: a good end for an axis that begins at 0."""
+    power = 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value)
+
+
+def _panel(top, bottom, y_title, series, across):
+    """Lines over a common x axis, with linear axes that begin at 0."""
+    left, right = 70, 30
+    end = _round_up(max((y for points in series.values() for _, y in points), default=1))
+    parts = _legend(series, left + 40, top - 12)
+    parts.append(_text(16, top - 12, y_title, "small"))
+    for step in range(5):
+        value = end * step / 4
+        y = bottom - (bottom - top) * step / 4
+        parts.append(_line(left, y, WIDTH - right, y, "grid"))
+        parts.append(_text(left - 8, y + 4, _short(value), "small", "end"))
+    for index, points in enumerate(series.values()):
+        path = " ".join(f"{across(x):.1f},{bottom - y / end * (bottom - top):.1f}"
+                        for x, y in points)
+        parts.append(f'<polyline points="{path}" class="line c{index}" style="fill:none"/>')
+    return parts
+
+
+def courses(title, x_title, panels):
+    """Panels above one another over the same time. panels: (y title, name -> [(x, y), ...])."""
+    left, right, each = 70, 30, 190
+    last = max(x for _, series in panels for points in series.values() for x, _ in points)
+
+    def across(x):
+        return left + x / last * (WIDTH - left - right)
+
+    parts, top = [], 72
+    for y_title, series in panels:
+        parts += _panel(top, top + each - 50, y_title, series, across)
+        top += each
+    bottom = top - 50
+    for step in range(7):
+        parts.append(_text(across(last * step / 6), bottom + 20, _short(last * step / 6), "small",
+                           "middle"))
+    parts.append(_text((left + WIDTH - right) / 2, bottom + 38, x_title, "small", "middle"))
+    return _svg(bottom + 52, title, parts)

@@ -59,14 +59,17 @@ class Crowd:
 class Flight:
     """A PUBLISH that is not finished."""
 
-    def __init__(self, topic, payload, qos, retain, on_end):
+    def __init__(self, topic, payload, qos, retain, on_end, properties=None):
         self.topic, self.payload, self.qos, self.retain = topic, payload, qos, retain
         self.on_end = on_end    # on_end(True: acknowledged, False: refused)
+        self.properties = properties
         self.is_released = False
 
 
 class Device:
     """A client of its own Client Identifier. Subclasses do the work in their hooks."""
+
+    expiry_s = EXPIRY_S     # of its session, in version 5
 
     def __init__(self, crowd, name, version, clean=False):
         self.crowd, self.name, self.version, self.clean = crowd, name, version, clean
@@ -126,7 +129,7 @@ class Device:
             self.session = MAYBE
         properties = None
         if self.version == V5:
-            properties = {"session_expiry_interval": EXPIRY_S, "receive_maximum": 40}
+            properties = {"session_expiry_interval": self.expiry_s, "receive_maximum": 40}
         self.send(connect(self.name, self.version, self.clean, keep_alive=0, will=self.will(),
                           properties=properties))
 
@@ -244,7 +247,7 @@ class Device:
             self.send(pubrel(packet_id))
         else:
             self.send(publish(flight.topic, flight.payload, flight.qos, packet_id, flight.retain,
-                              dup, version=self.version))
+                              dup, flight.properties, self.version))
 
     def new_id(self):
         while True:
@@ -252,9 +255,9 @@ class Device:
             if self.packet_id not in self.flights and self.packet_id not in self.requests:
                 return self.packet_id
 
-    def publish(self, topic, payload, qos, retain=False, on_end=None):
+    def publish(self, topic, payload, qos, retain=False, on_end=None, properties=None):
         packet_id = self.new_id()
-        flight = Flight(topic, payload, qos, retain, on_end or (lambda _good: None))
+        flight = Flight(topic, payload, qos, retain, on_end or (lambda _good: None), properties)
         self.flights[packet_id] = flight
         self._send_flight(packet_id, flight, dup=False)
 

@@ -19,6 +19,7 @@ from harness import runner      # noqa: E402
 # Importing a file of cases registers them.
 import cases_faults             # noqa: E402,F401
 import cases_start              # noqa: E402,F401
+import cases_steady             # noqa: E402,F401
 import cases_torture            # noqa: E402,F401
 import cases_shim               # noqa: E402,F401
 import cases_wills              # noqa: E402,F401
