@@ -34,8 +34,9 @@ struct store_worker {
 	uint64_t wall_offset_ms;
 	uint64_t last_message; /* the message of the receivers that were posted last; 0: none */
 	uint64_t next_after_last;
-	uint64_t seen_change; /* store->changes, when the hook ran last */
-	struct ring *ring;    /* `process`; NULL else */
+	size_t receiver_at, receiver_end; /* the one posted last, in posts; equal: none */
+	uint64_t seen_change;		  /* store->changes, when the hook ran last */
+	struct ring *ring;		  /* `process`; NULL else */
 	uint64_t outside;     /* the last post of the last batch that is not in the ring */
 	uint64_t origins[16]; /* of this batch: publications that wait for their origin */
 	unsigned origin_count;

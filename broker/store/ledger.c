@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-/* Bodies that are looked up again: what other workers, or later slices, deliver of them. */
-#define BODIES_MAX 65536
 #define GONE_MAX 500000
 #define GONE_MS 60000
 
@@ -13,6 +11,13 @@ void ledger_init(struct ledger *ledger)
 {
 	memset(ledger, 0, sizeof *ledger);
 	ledger->next_record = ledger->first_pending = 1;
+	ledger->bodies = calloc(BODY_PLACES, sizeof *ledger->bodies);
+	BUG_ON(!ledger->bodies);
+}
+
+void ledger_forget_bodies(struct ledger *ledger)
+{
+	memset(ledger->bodies, 0, BODY_PLACES * sizeof *ledger->bodies);
 }
 
 void ledger_fini(struct ledger *ledger)
@@ -30,7 +35,7 @@ void ledger_fini(struct ledger *ledger)
 	}
 	number_map_fini(&ledger->places);
 	number_map_fini(&ledger->records);
-	number_map_fini(&ledger->bodies);
+	free(ledger->bodies);
 	number_map_fini(&ledger->held);
 	number_map_fini(&ledger->gone[0]);
 	number_map_fini(&ledger->gone[1]);
@@ -87,8 +92,8 @@ static void record_dies(struct ledger *ledger, uint64_t record)
 		ledger->later_since_ms = ledger->now_ms;
 }
 
-/* what: 1 an entry, 1 << 32 a record that uses its body. */
-static void record_subtract(struct ledger *ledger, uint64_t record, uint64_t what)
+/* what: 1 an entry, 1 << 32 a record that uses its body. true: it is written, and lives on. */
+static bool record_subtract(struct ledger *ledger, uint64_t record, uint64_t what)
 {
 	struct pending *pending = ledger_pending(ledger, record);
 	uint64_t *counts;
@@ -99,24 +104,33 @@ static void record_subtract(struct ledger *ledger, uint64_t record, uint64_t wha
 		else
 			pending->refs--;
 		/* Its body's record is told once it is certain that it is not written: at the write. */
-		return;
+		return false;
 	}
 	counts = number_map_find(&ledger->records, record);
 	if (!counts)
-		return;
+		return false;
 	*counts -= what;
 	if (*counts == 0)
 		record_dies(ledger, record);
-}
-
-void ledger_record_drop(struct ledger *ledger, uint64_t record)
-{
-	record_subtract(ledger, record, 1);
+	return *counts != 0;
 }
 
 void ledger_body_drop(struct ledger *ledger, uint64_t record)
 {
-	record_subtract(ledger, record, UINT64_C(1) << 32);
+	(void)record_subtract(ledger, record, UINT64_C(1) << 32);
+}
+
+/* The last one again, as a rule: a worker's posts come session by session. */
+static struct place *place_of(struct ledger *ledger, uint64_t id)
+{
+	struct place *place = ledger->last_place;
+
+	if (place && place->id == id)
+		return place;
+	place = ledger_place(ledger, id);
+	if (place)
+		ledger->last_place = place;
+	return place;
 }
 
 static void body_use(struct ledger *ledger, uint64_t record)
@@ -133,15 +147,24 @@ static void body_use(struct ledger *ledger, uint64_t record)
 	*counts += UINT64_C(1) << 32;
 }
 
-/* The record with the body of the current message, if there is one that lives; else 0. */
-static uint64_t body_record(struct ledger *ledger)
+static struct body_place *body_place(const struct ledger *ledger)
 {
-	uint64_t *known = number_map_find(&ledger->bodies, ledger->current_message);
-	const struct pending *pending = known ? ledger_pending(ledger, *known) : NULL;
+	uint64_t message = ledger->current_message;
 
-	if (!known || (!pending && !number_map_find(&ledger->records, *known)))
+	/* Workers number theirs side by side: the worker, in the upper bits, sets them apart. */
+	return &ledger->bodies[(message + (message >> 48) * 5003) % BODY_PLACES];
+}
+
+/* The record with the body of the current message, if there is one that lives; else 0. */
+static uint64_t body_record(const struct ledger *ledger)
+{
+	const struct body_place *known = body_place(ledger);
+
+	if (known->message != ledger->current_message ||
+	    (!ledger_pending(ledger, known->record) &&
+	     !number_map_find(&ledger->records, known->record)))
 		return 0;
-	return *known;
+	return known->record;
 }
 
 /* Messages and their receivers. */
@@ -161,9 +184,7 @@ static struct pending *record_start(struct ledger *ledger)
 		body_use(ledger, pending->body_record);
 		return pending;
 	}
-	if (ledger->bodies.count >= BODIES_MAX)
-		number_map_clear(&ledger->bodies);
-	number_map_set(&ledger->bodies, ledger->current_message, ledger->current_record);
+	*body_place(ledger) = (struct body_place){ledger->current_message, ledger->current_record};
 	return pending;
 }
 
@@ -188,9 +209,8 @@ static void finish_entry(struct ledger *ledger, struct place *place, struct entr
 
 	if (record & ENTRY_DONE)
 		return;
-	ledger_record_drop(ledger, record);
 	/* A record that is not written yet will name only who still waits for it. */
-	lives = ledger_is_written(ledger, record);
+	lives = record_subtract(ledger, record, 1);
 	place_done(place, entry, lives);
 	if (!lives)
 		return;
@@ -262,9 +282,18 @@ static struct pending *current_pending(struct ledger *ledger, uint64_t held_by)
 	return pending;
 }
 
+/* At QoS 1 nobody waits for it. */
+static void has_packet_id(struct ledger *ledger, struct place *place, const struct flight *flight,
+			  uint64_t now_ms)
+{
+	place_flight_set(place, flight);
+	place->need_record = RECORD_MANY;
+	ledger_dirty(ledger, place, PLACE_LATER, now_ms);
+}
+
 static void take_receiver(struct ledger *ledger, const struct post *post, uint64_t now_ms)
 {
-	struct place *place = ledger_place(ledger, post->id);
+	struct place *place = place_of(ledger, post->id);
 	uint64_t number = ledger->current_number++;
 	uint64_t held_by = 0;
 	struct pending *pending;
@@ -283,11 +312,15 @@ static void take_receiver(struct ledger *ledger, const struct post *post, uint64
 	pending->remaining++;
 	pending->receiver_bytes += 3 + (uint32_t)post->subscription_ids.len;
 	place_add(place, number, ledger->current_record);
+	if (post->sent_packet_id)
+		has_packet_id(ledger, place,
+			      &(struct flight){number, post->sent_packet_id, STORE_SENT, post->qos},
+			      now_ms);
 }
 
 static void take_done(struct ledger *ledger, const struct post *post, uint64_t now_ms)
 {
-	struct place *place = ledger_place(ledger, post->id);
+	struct place *place = place_of(ledger, post->id);
 	struct entry *entry;
 
 	if (!place)
@@ -303,7 +336,7 @@ static void take_done(struct ledger *ledger, const struct post *post, uint64_t n
 
 static void take_inflight(struct ledger *ledger, const struct post *post, uint64_t now_ms)
 {
-	struct place *place = ledger_place(ledger, post->id);
+	struct place *place = place_of(ledger, post->id);
 	struct flight flight = {post->number, post->packet_id, post->flight, post->qos};
 	struct entry *entry;
 
@@ -312,15 +345,14 @@ static void take_inflight(struct ledger *ledger, const struct post *post, uint64
 	entry = place_entry(place, post->number);
 	if (!entry && !place_flight(place, post->number))
 		return;
+	if (post->qos != 2) {
+		has_packet_id(ledger, place, &flight, now_ms);
+		return;
+	}
 	place_flight_set(place, &flight);
 	if (post->flight == STORE_RELEASED && entry)
 		finish_entry(ledger, place, entry, now_ms);
-	if (post->qos == 2) {
-		ledger_dirty(ledger, place, PLACE_NOW, now_ms);
-		return;
-	}
-	place->need_record = RECORD_MANY;
-	ledger_dirty(ledger, place, PLACE_LATER, now_ms);
+	ledger_dirty(ledger, place, PLACE_NOW, now_ms);
 }
 
 static void take_received(struct ledger *ledger, const struct post *post, uint64_t now_ms)
@@ -373,7 +405,7 @@ static void take_session_remove(struct ledger *ledger, const struct post *post)
 		return;
 	for (uint32_t i = place->head; i < place->end; i++)
 		if (!(place->entries[i].record & ENTRY_DONE))
-			ledger_record_drop(ledger, place->entries[i].record);
+			(void)record_subtract(ledger, place->entries[i].record, 1);
 	release_all_of(ledger, place);
 	place_destroy(ledger, place);
 	change_add(ledger, CHANGE_REMOVE_SESSION, KV_SESSIONS, post);
@@ -469,7 +501,8 @@ static void take_post(struct ledger *ledger, const struct post *post, uint64_t n
 	case POST_RECEIVED_ADD:
 	case POST_RECEIVED_REMOVE: take_received(ledger, post, now_ms); break;
 	case POST_MESSAGE: take_message(ledger, post); break;
-	case POST_RECEIVER: take_receiver(ledger, post, now_ms); break;
+	case POST_RECEIVER:
+	case POST_SENT_RECEIVER: take_receiver(ledger, post, now_ms); break;
 	case POST_DONE: take_done(ledger, post, now_ms); break;
 	case POST_INFLIGHT: take_inflight(ledger, post, now_ms); break;
 	case POST_RETAINED_PUT:

@@ -17,7 +17,7 @@
  * Invariants, checked by ledger_audit():
  *   L1  remaining of a record is the number of entries, not done, that name it.
  *   L2  refs of a record is the number of records, not removed, whose body it holds.
- *   L3  Entries of a place are in order of their numbers; the first is not done.
+ *   L3  Entries of a place are in order of their numbers; the first is not done. So are its flights.
  */
 #ifndef NIGHTJAR_STORE_LEDGER_H
 #define NIGHTJAR_STORE_LEDGER_H
@@ -57,6 +57,7 @@ struct place {
 	uint16_t holding;	 /* keys in ledger->held that are its */
 	uint8_t dirt;
 	uint8_t is_group;
+	uint32_t flight_head; /* flights from here on, in order of their numbers */
 };
 
 enum pending_state { PENDING_WAITS, PENDING_WRITTEN, PENDING_CANCELLED };
@@ -101,6 +102,15 @@ struct dead_record {
 	bool is_resolved; /* the record whose body it used knows */
 };
 
+/* Which record has the body of a message: to be found again by what other workers, or later slices,
+ * deliver of it. */
+#define BODY_PLACES 16384u
+
+struct body_place {
+	uint64_t message; /* struct message.number */
+	uint64_t record;
+};
+
 #define VECTOR(type)                                                                               \
 	struct {                                                                                   \
 		type *at;                                                                          \
@@ -110,9 +120,8 @@ struct dead_record {
 struct ledger {
 	struct number_map places;  /* id -> struct place */
 	struct number_map records; /* of those written: remaining, and refs above bit 32 */
-	struct number_map
-		bodies;		/* struct message.number -> record that has its body; recent ones */
-	struct number_map held; /* origin -> since when */
+	struct body_place *bodies; /* BODY_PLACES; recent ones, each at the place of its number */
+	struct number_map held;	   /* origin -> since when */
 	struct number_map
 		gone[2]; /* retained: hash -> version of the removal; this and the last round */
 	uint64_t gone_since_ms;
@@ -133,6 +142,8 @@ struct ledger {
 	uint64_t current_number;
 	struct slice current_body;
 	struct batch *current_batch;
+
+	struct place *last_place; /* that was looked up; NULL: none, or it is gone */
 
 	struct pack scratch, receivers_scratch;
 	VECTOR(uint64_t) done_scratch;
@@ -170,6 +181,8 @@ void ledger_settle(struct ledger *ledger);
 unsigned ledger_release_held(struct ledger *ledger, uint64_t before_ms);
 
 struct place *ledger_place(const struct ledger *ledger, uint64_t id);
+/* Another process numbered them: what bodies say means nothing any more. */
+void ledger_forget_bodies(struct ledger *ledger);
 /* Is the record stored (and not only waiting to be)? */
 bool ledger_is_written(const struct ledger *ledger, uint64_t record);
 void ledger_audit(struct ledger *ledger);
@@ -182,6 +195,12 @@ void place_add(struct place *place, uint64_t number, uint64_t record);
 struct entry *place_entry(const struct place *place, uint64_t number);
 /* Marks it done. record_lives: it has to be remembered. */
 void place_done(struct place *place, struct entry *entry, bool record_lives);
+static inline struct flight *place_flights(const struct place *place)
+{
+	return place->flights + place->flight_head;
+}
+
+/* NULL: not in flight. */
 struct flight *place_flight(const struct place *place, uint64_t number);
 void place_flight_set(struct place *place, const struct flight *flight);
 bool place_flight_remove(struct place *place, uint64_t number);
@@ -197,8 +216,6 @@ void ledger_dirty(struct ledger *ledger, struct place *place, enum place_dirt di
 struct pending *ledger_pending(const struct ledger *ledger, uint64_t record);
 /* One record less uses its body. */
 void ledger_body_drop(struct ledger *ledger, uint64_t record);
-/* One entry less wants it. */
-void ledger_record_drop(struct ledger *ledger, uint64_t record);
 
 void *vector_room(void *at, size_t count, size_t *cap, size_t size);
 #define VECTOR_ADD(vector)                                                                         \

@@ -241,11 +241,11 @@ static void finish_place(struct place *place)
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < place->flight_count; i++) {
-		const struct flight *flight = &place->flights[i];
+		const struct flight *flight = &place_flights(place)[i];
 		const struct entry *entry = place_entry(place, flight->number);
 
 		if (flight->state == STORE_RELEASED || (entry && !(entry->record & ENTRY_DONE)))
-			place->flights[kept++] = *flight;
+			place_flights(place)[kept++] = *flight;
 	}
 	place->flight_count = kept;
 	free(place->loading);

@@ -46,6 +46,7 @@ struct place *place_make(struct ledger *ledger, uint64_t id)
 void place_destroy(struct ledger *ledger, struct place *place)
 {
 	number_map_remove(&ledger->places, place->id);
+	ledger->last_place = NULL;
 	free(place->entries);
 	free(place->flights);
 	free(place->received);
@@ -137,25 +138,63 @@ void place_done(struct place *place, struct entry *entry, bool record_lives)
 		sweep(place);
 }
 
+/* The first that is not below number. */
+static uint32_t flight_at(const struct place *place, uint64_t number)
+{
+	const struct flight *flights = place_flights(place);
+	uint32_t low = 0, high = place->flight_count;
+
+	/* Answers come in order as a rule, and so do new ones. */
+	if (high == 0 || flights[0].number >= number)
+		return 0;
+	if (flights[high - 1].number < number)
+		return high;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (flights[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 struct flight *place_flight(const struct place *place, uint64_t number)
 {
-	for (uint32_t i = 0; i < place->flight_count; i++)
-		if (place->flights[i].number == number)
-			return &place->flights[i];
-	return NULL;
+	uint32_t at = flight_at(place, number);
+
+	if (at == place->flight_count || place_flights(place)[at].number != number)
+		return NULL;
+	return &place_flights(place)[at];
+}
+
+/* As for entries. */
+static void make_flight_room(struct place *place)
+{
+	if (place->flight_head + place->flight_count < place->flight_cap)
+		return;
+	if (place->flight_head > place->flight_cap / 2) {
+		memmove(place->flights, place_flights(place),
+			place->flight_count * sizeof *place->flights);
+		place->flight_head = 0;
+		return;
+	}
+	place->flights = room32(place->flights, place->flight_head + place->flight_count,
+				&place->flight_cap, sizeof *place->flights);
 }
 
 void place_flight_set(struct place *place, const struct flight *flight)
 {
-	struct flight *known = place_flight(place, flight->number);
+	uint32_t at = flight_at(place, flight->number);
+	struct flight *known;
 
-	if (known) {
-		*known = *flight;
-		return;
+	if (at == place->flight_count || place_flights(place)[at].number != flight->number) {
+		make_flight_room(place);
+		known = &place_flights(place)[at];
+		memmove(known + 1, known, (place->flight_count++ - at) * sizeof *known);
 	}
-	place->flights = room32(place->flights, place->flight_count, &place->flight_cap,
-				sizeof *place->flights);
-	place->flights[place->flight_count++] = *flight;
+	place_flights(place)[at] = *flight;
 }
 
 bool place_flight_remove(struct place *place, uint64_t number)
@@ -165,8 +204,12 @@ bool place_flight_remove(struct place *place, uint64_t number)
 
 	if (!known)
 		return false;
-	at = (size_t)(known - place->flights);
-	memmove(known, known + 1, (--place->flight_count - at) * sizeof *known);
+	at = (size_t)(known - place_flights(place));
+	place->flight_count--;
+	if (at == 0)
+		place->flight_head = place->flight_count ? place->flight_head + 1 : 0;
+	else
+		memmove(known, known + 1, (place->flight_count - at) * sizeof *known);
 	return true;
 }
 
@@ -227,6 +270,6 @@ void place_pack_state(struct ledger *ledger, const struct place *place, struct p
 
 	collect_done(ledger, place);
 	record_put_state(to, below, ledger->done_scratch.at, ledger->done_scratch.count,
-			 place->flights, place->flight_count, place->received,
+			 place_flights(place), place->flight_count, place->received,
 			 place->received_count);
 }

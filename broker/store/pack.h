@@ -9,6 +9,7 @@
 #ifndef NIGHTJAR_STORE_PACK_H
 #define NIGHTJAR_STORE_PACK_H
 
+#include <endian.h>
 #include <stdlib.h>
 
 #include "base/bug.h"
@@ -55,48 +56,73 @@ static inline void pack_u8(struct pack *pack, uint8_t value)
 	pack->len++;
 }
 
+/* Writing where there is room: each returns where it ended. */
+static inline uint8_t *put_fixed(uint8_t *at, uint64_t value, unsigned bytes)
+{
+	value = htole64(value);
+	memcpy(at, &value, bytes);
+	return at + bytes;
+}
+
+static inline uint8_t *put_u16(uint8_t *at, uint16_t value)
+{
+	return put_fixed(at, value, 2);
+}
+
+static inline uint8_t *put_u32(uint8_t *at, uint32_t value)
+{
+	return put_fixed(at, value, 4);
+}
+
+static inline uint8_t *put_u64(uint8_t *at, uint64_t value)
+{
+	return put_fixed(at, value, 8);
+}
+
+static inline uint8_t *put_varint(uint8_t *at, uint64_t value)
+{
+	for (; value > 127; value >>= 7)
+		*at++ = (uint8_t)(value | 128);
+	*at++ = (uint8_t)value;
+	return at;
+}
+
+static inline uint8_t *put_bytes(uint8_t *at, struct slice bytes)
+{
+	if (bytes.len)
+		memcpy(at, bytes.data, bytes.len);
+	return at + bytes.len;
+}
+
+/* Its length in front. */
+static inline uint8_t *put_text(uint8_t *at, struct slice text)
+{
+	return put_bytes(put_varint(at, text.len), text);
+}
+
+static inline void pack_until(struct pack *pack, const uint8_t *end)
+{
+	pack->len = (size_t)(end - pack->data);
+}
+
 static inline void pack_u16(struct pack *pack, uint16_t value)
 {
-	uint8_t *at = pack_room(pack, 2);
-
-	at[0] = (uint8_t)value;
-	at[1] = (uint8_t)(value >> 8);
-	pack->len += 2;
-}
-
-static inline void put_u32(uint8_t *at, uint32_t value)
-{
-	for (int i = 0; i < 4; i++)
-		at[i] = (uint8_t)(value >> (8 * i));
-}
-
-static inline void put_u64(uint8_t *at, uint64_t value)
-{
-	for (int i = 0; i < 8; i++)
-		at[i] = (uint8_t)(value >> (8 * i));
+	pack_until(pack, put_u16(pack_room(pack, 2), value));
 }
 
 static inline void pack_u32(struct pack *pack, uint32_t value)
 {
-	put_u32(pack_room(pack, 4), value);
-	pack->len += 4;
+	pack_until(pack, put_u32(pack_room(pack, 4), value));
 }
 
 static inline void pack_u64(struct pack *pack, uint64_t value)
 {
-	put_u64(pack_room(pack, 8), value);
-	pack->len += 8;
+	pack_until(pack, put_u64(pack_room(pack, 8), value));
 }
 
 static inline void pack_varint(struct pack *pack, uint64_t value)
 {
-	uint8_t *at = pack_room(pack, VARINT_BYTES);
-	size_t n = 0;
-
-	for (; value > 127; value >>= 7)
-		at[n++] = (uint8_t)(value | 128);
-	at[n++] = (uint8_t)value;
-	pack->len += n;
+	pack_until(pack, put_varint(pack_room(pack, VARINT_BYTES), value));
 }
 
 /* Small whichever sign it has. */
@@ -108,15 +134,12 @@ static inline void pack_signed(struct pack *pack, int64_t value)
 static inline void pack_bytes(struct pack *pack, struct slice bytes)
 {
 	if (bytes.len)
-		memcpy(pack_room(pack, bytes.len), bytes.data, bytes.len);
-	pack->len += bytes.len;
+		pack_until(pack, put_bytes(pack_room(pack, bytes.len), bytes));
 }
 
-/* Its length in front. */
 static inline void pack_text(struct pack *pack, struct slice text)
 {
-	pack_varint(pack, text.len);
-	pack_bytes(pack, text);
+	pack_until(pack, put_text(pack_room(pack, VARINT_BYTES + text.len), text));
 }
 
 static inline struct unpack unpack_of(struct slice bytes)
@@ -149,10 +172,9 @@ static inline uint64_t unpack_fixed(struct unpack *from, unsigned bytes)
 
 	if (!unpack_has(from, bytes))
 		return 0;
-	for (unsigned i = 0; i < bytes; i++)
-		value |= (uint64_t)from->at[i] << (8 * i);
+	memcpy(&value, from->at, bytes);
 	from->at += bytes;
-	return value;
+	return le64toh(value);
 }
 
 static inline uint16_t unpack_u16(struct unpack *from)

@@ -13,27 +13,30 @@ enum receiver_post_bit {
 void pack_receiver_post(struct pack *to, uint64_t id, const struct store_delivery *delivery)
 {
 	bool has_origin = delivery->origin_id != 0;
+	uint8_t *at = pack_room(to, 64 + 4 * (size_t)delivery->subscription_id_count);
 
-	pack_room(to, 64 + 4 * (size_t)delivery->subscription_id_count);
-	pack_u8(to, POST_RECEIVER);
-	pack_u64(to, id);
-	pack_u8(to, (uint8_t)(delivery->qos | (delivery->retain ? RECEIVER_POST_RETAIN : 0) |
-			      (delivery->subscription_id_count ? RECEIVER_POST_IDS : 0) |
-			      (delivery->from_id ? RECEIVER_POST_FROM : 0) |
-			      (has_origin ? RECEIVER_POST_ORIGIN : 0)));
+	*at++ = POST_RECEIVER;
+	at = put_u64(at, id);
+	*at++ = (uint8_t)(delivery->qos | (delivery->retain ? RECEIVER_POST_RETAIN : 0) |
+			  (delivery->subscription_id_count ? RECEIVER_POST_IDS : 0) |
+			  (delivery->from_id ? RECEIVER_POST_FROM : 0) |
+			  (has_origin ? RECEIVER_POST_ORIGIN : 0));
 	if (delivery->subscription_id_count) {
-		pack_varint(to, delivery->subscription_id_count);
+		at = put_varint(at, delivery->subscription_id_count);
 		for (unsigned i = 0; i < delivery->subscription_id_count; i++)
-			pack_u32(to, delivery->subscription_ids[i]);
+			at = put_u32(at, delivery->subscription_ids[i]);
 	}
-	if (delivery->from_id) {
-		pack_u64(to, delivery->from_id);
-		pack_u64(to, delivery->from_number);
-	}
-	if (has_origin) {
-		pack_u64(to, delivery->origin_id);
-		pack_u16(to, delivery->origin_packet_id);
-	}
+	if (delivery->from_id)
+		at = put_u64(put_u64(at, delivery->from_id), delivery->from_number);
+	if (has_origin)
+		at = put_u16(put_u64(at, delivery->origin_id), delivery->origin_packet_id);
+	pack_until(to, at);
+}
+
+void pack_receiver_is_sent(struct pack *to, size_t receiver_at, uint16_t packet_id)
+{
+	to->data[receiver_at] = POST_SENT_RECEIVER;
+	pack_u16(to, packet_id);
 }
 
 static void read_receiver(struct unpack *from, struct post *out)
@@ -42,6 +45,8 @@ static void read_receiver(struct unpack *from, struct post *out)
 
 	out->id = unpack_u64(from);
 	bits = unpack_u8(from);
+	out->subscription_ids = SLICE_NONE;
+	out->from_id = out->origin_id = 0;
 	out->qos = bits & RECEIVER_POST_QOS;
 	out->retain = (bits & RECEIVER_POST_RETAIN) != 0;
 	if (bits & RECEIVER_POST_IDS)
@@ -54,6 +59,7 @@ static void read_receiver(struct unpack *from, struct post *out)
 		out->origin_id = unpack_u64(from);
 		out->packet_id = unpack_u16(from);
 	}
+	out->sent_packet_id = out->kind == POST_SENT_RECEIVER ? unpack_u16(from) : 0;
 }
 
 static void read_inflight(struct unpack *from, struct post *out)
@@ -73,9 +79,14 @@ static void read_hashed(struct unpack *from, struct post *out, bool has_value)
 	out->text = unpack_text(from);
 }
 
-static void read_body(struct unpack *from, struct post *out)
+/* What belongs to a session, or is retained: not on the road of each message. */
+static void read_rare(struct unpack *from, struct post *out)
 {
-	switch (out->kind) {
+	uint8_t kind = (uint8_t)out->kind;
+
+	memset(out, 0, sizeof *out);
+	out->kind = kind;
+	switch (kind) {
 	case POST_SESSION_PUT:
 	case POST_WILL_PUT:
 		out->id = unpack_u64(from);
@@ -86,47 +97,41 @@ static void read_body(struct unpack *from, struct post *out)
 	case POST_SUBSCRIPTION_PUT:
 	case POST_SUBSCRIPTION_REMOVE:
 		out->id = unpack_u64(from);
-		read_hashed(from, out, out->kind == POST_SUBSCRIPTION_PUT);
+		read_hashed(from, out, kind == POST_SUBSCRIPTION_PUT);
 		break;
 	case POST_RECEIVED_ADD:
 	case POST_RECEIVED_REMOVE:
 		out->id = unpack_u64(from);
 		out->packet_id = unpack_u16(from);
 		break;
-	case POST_MESSAGE:
-		out->number = unpack_u64(from);
-		out->message_number = unpack_u64(from);
-		out->value = unpack_bytes(from, unpack_u32(from));
-		break;
-	case POST_RECEIVER: read_receiver(from, out); break;
-	case POST_DONE:
-		out->id = unpack_u64(from);
-		out->number = unpack_u64(from);
-		break;
-	case POST_INFLIGHT: read_inflight(from, out); break;
 	case POST_RETAINED_PUT:
 	case POST_RETAINED_REMOVE:
 		out->version = unpack_u64(from);
-		read_hashed(from, out, out->kind == POST_RETAINED_PUT);
+		read_hashed(from, out, kind == POST_RETAINED_PUT);
 		break;
-	case POST_END:
-	case POST_KINDS: break;
+	default: from->is_bad = true;
 	}
 }
 
 bool post_next(struct unpack *from, struct post *out)
 {
-	uint8_t kind;
-
-	memset(out, 0, sizeof *out);
 	if (from->at == from->end || from->is_bad)
 		return false;
-	kind = unpack_u8(from);
-	if (kind == POST_END || kind >= POST_KINDS) {
-		from->is_bad = true;
-		return false;
+	out->kind = unpack_u8(from);
+	switch (out->kind) {
+	case POST_MESSAGE:
+		out->number = unpack_u64(from);
+		out->message_number = unpack_u64(from);
+		out->value = unpack_bytes(from, unpack_u32(from));
+		break;
+	case POST_RECEIVER:
+	case POST_SENT_RECEIVER: read_receiver(from, out); break;
+	case POST_DONE:
+		out->id = unpack_u64(from);
+		out->number = unpack_u64(from);
+		break;
+	case POST_INFLIGHT: read_inflight(from, out); break;
+	default: read_rare(from, out); break;
 	}
-	out->kind = kind;
-	read_body(from, out);
 	return !from->is_bad;
 }

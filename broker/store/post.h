@@ -4,8 +4,8 @@
  *
  *	SESSION_PUT id record | MESSAGE number body | RECEIVER id ... | RECEIVER id ... | DONE id number
  *
- * RECEIVERs belong to the MESSAGE before them, and their numbers follow on from its number. The
- * bytes are the same in memory and in the ring of a `process` store, from which another process may
+ * RECEIVERs belong to the MESSAGE before them, and their numbers follow on from its number. One that is
+ * a SENT_RECEIVER has its Packet Identifier at QoS 1 already. The bytes are the same in memory and in the ring of a `process` store, from which another process may
  * read them: reading checks everything.
  */
 #ifndef NIGHTJAR_STORE_POST_H
@@ -30,10 +30,11 @@ enum post_kind {
 	POST_INFLIGHT,
 	POST_RETAINED_PUT,
 	POST_RETAINED_REMOVE,
+	POST_SENT_RECEIVER,
 	POST_KINDS
 };
 
-/* One post, read. Slices point into the batch. */
+/* One post, read: what its kind has is set, and no more. Slices point into the batch. */
 struct post {
 	enum post_kind kind;
 	uint64_t id, number;
@@ -44,7 +45,8 @@ struct post {
 	uint64_t message_number; /* struct message.number */
 	struct slice subscription_ids;
 	uint64_t from_id, from_number, origin_id;
-	uint16_t packet_id;
+	uint16_t packet_id;	 /* INFLIGHT, RECEIVED; of a receiver: its origin's */
+	uint16_t sent_packet_id; /* SENT_RECEIVER */
 	uint8_t qos, flight;
 	bool retain;
 };
@@ -53,6 +55,8 @@ struct post {
 bool post_next(struct unpack *from, struct post *out);
 
 void pack_receiver_post(struct pack *to, uint64_t id, const struct store_delivery *delivery);
+/* The RECEIVER at receiver_at, the last post in there, was given its Packet Identifier. */
+void pack_receiver_is_sent(struct pack *to, size_t receiver_at, uint16_t packet_id);
 
 /* A batch: one worker's posts of one turn, on their way to the writer. */
 struct batch {

@@ -228,15 +228,17 @@ void store_received_remove(struct worker *me, uint64_t id, uint16_t packet_id)
 
 static void post_message(struct store_worker *mine, const struct message *message)
 {
-	struct pack *to = post_begin(mine, POST_MESSAGE, 0);
+	struct pack *to = &mine->posts;
 	struct stored_message stored;
+	uint8_t *at = pack_room(to, 32);
 	size_t length_at;
 
-	mine->posted--; /* the post is the receiver that follows */
 	mine->last_message = message->number;
 	mine->next_after_last = mine->next_number;
-	pack_u64(to, mine->next_number);
-	pack_u64(to, message->number);
+	*at++ = POST_MESSAGE;
+	at = put_u64(at, mine->next_number);
+	at = put_u64(at, message->number);
+	pack_until(to, at);
 	length_at = to->len;
 	pack_u32(to, 0);
 	stored_message_of(message, mine->wall_offset_ms, &stored);
@@ -260,7 +262,9 @@ uint64_t store_queue(struct worker *me, uint64_t id, const struct message *messa
 		mine->is_outside = true;
 	if (delivery->origin_id && mine->ring)
 		origin_opens(mine, delivery->origin_id << 16 | delivery->origin_packet_id);
+	mine->receiver_at = mine->posts.len;
 	pack_receiver_post(&mine->posts, id, delivery);
+	mine->receiver_end = mine->posts.len;
 	return mine->next_number++;
 }
 
@@ -272,8 +276,14 @@ void store_done(struct worker *me, uint64_t id, uint64_t number)
 	if (!mine)
 		return;
 	to = post_begin(mine, POST_DONE, 0);
-	pack_u64(to, id);
-	pack_u64(to, number);
+	pack_until(to, put_u64(put_u64(to->data + to->len, id), number));
+}
+
+/* The receiver that was posted last, and nothing since? */
+static bool is_last_receiver(const struct store_worker *mine, uint64_t number)
+{
+	return number + 1 == mine->next_number && mine->posts.len == mine->receiver_end &&
+	       mine->receiver_at < mine->receiver_end;
 }
 
 void store_inflight(struct worker *me, uint64_t id, uint64_t number, uint16_t packet_id,
@@ -281,15 +291,21 @@ void store_inflight(struct worker *me, uint64_t id, uint64_t number, uint16_t pa
 {
 	struct store_worker *mine = store_worker_of(me);
 	struct pack *to;
+	uint8_t *at;
 
 	if (!mine)
 		return;
+	if (qos == 1 && is_last_receiver(mine, number)) {
+		mine->posted++;
+		pack_receiver_is_sent(&mine->posts, mine->receiver_at, packet_id);
+		return;
+	}
 	to = post_begin(mine, POST_INFLIGHT, 0);
-	pack_u64(to, id);
-	pack_u64(to, number);
-	pack_u16(to, packet_id);
-	pack_u8(to, (uint8_t)state);
-	pack_u8(to, qos);
+	at = put_u64(put_u64(to->data + to->len, id), number);
+	at = put_u16(at, packet_id);
+	*at++ = (uint8_t)state;
+	*at++ = qos;
+	pack_until(to, at);
 }
 
 void store_retained_put(struct worker *me, const struct message *message)
@@ -394,6 +410,7 @@ static void post_batch(struct store_worker *mine)
 		__atomic_store_n(&mine->committed, mine->posted, __ATOMIC_RELEASE);
 	mine->posted_before = mine->posted;
 	mine->last_message = 0;
+	mine->receiver_at = mine->receiver_end = 0;
 	mine->origin_count = 0;
 	mine->is_outside = false;
 	node_list_add(&list, &batch->node);

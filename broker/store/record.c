@@ -158,23 +158,25 @@ void stored_message_of(const struct message *message, uint64_t wall_offset_ms,
 
 void pack_message(struct pack *to, const struct stored_message *message)
 {
-	pack_room(to, 64 + message->client_id.len + message->username.len +
-			      stored_message_bytes(message));
-	pack_u8(to, (uint8_t)((message->has_origin ? MESSAGE_HAS_ORIGIN : 0) |
-			      (message->has_username ? MESSAGE_HAS_USERNAME : 0)));
-	pack_u8(to, message->qos);
-	pack_u8(to, message->flags);
-	pack_varint(to, message->arrived_ms);
-	pack_varint(to, message->expires_ms);
-	pack_varint(to, message->retained_version);
+	uint8_t *at = pack_room(to, 64 + message->client_id.len + message->username.len +
+					    stored_message_bytes(message));
+
+	*at++ = (uint8_t)((message->has_origin ? MESSAGE_HAS_ORIGIN : 0) |
+			  (message->has_username ? MESSAGE_HAS_USERNAME : 0));
+	*at++ = message->qos;
+	*at++ = message->flags;
+	at = put_varint(at, message->arrived_ms);
+	at = put_varint(at, message->expires_ms);
+	at = put_varint(at, message->retained_version);
 	if (message->has_origin) {
-		pack_varint(to, message->listener);
-		pack_text(to, message->client_id);
-		pack_text(to, message->username);
+		at = put_varint(at, message->listener);
+		at = put_text(at, message->client_id);
+		at = put_text(at, message->username);
 	}
-	pack_text(to, message->topic);
-	pack_text(to, message->properties);
-	pack_text(to, message->payload);
+	at = put_text(at, message->topic);
+	at = put_text(at, message->properties);
+	at = put_text(at, message->payload);
+	pack_until(to, at);
 }
 
 bool unpack_message(struct unpack *from, struct stored_message *out)

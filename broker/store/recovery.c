@@ -195,7 +195,7 @@ static bool next_of_state(struct store_recovery *recovery, struct store_record *
 	}
 	while (recovery->at - place->received_count < place->flight_count) {
 		const struct flight *flight =
-			&place->flights[recovery->at++ - place->received_count];
+			&place_flights(place)[recovery->at++ - place->received_count];
 
 		if (flight->state != STORE_RELEASED)
 			continue;

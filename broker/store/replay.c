@@ -85,7 +85,7 @@ enum err replay_rings(struct ledger *ledger, const char *directory, struct batch
 		ring_reader_close(&replay->readers[i]);
 	free(replay);
 	/* Numbers of messages were those of that process. */
-	number_map_clear(&ledger->bodies);
+	ledger_forget_bodies(ledger);
 	(void)ledger_release_held(ledger, UINT64_MAX);
 	return err;
 }

@@ -269,7 +269,8 @@ static void check(const struct options *options)
 	if (options->password && !options->username && options->version == MQTT_3_1_1)
 		usage_error("MQTT 3.1.1 allows no --password without a --username", NULL);
 	if (options->persistent && !options->scenario->can_persist)
-		usage_error("--persistent has no meaning for the scenario", options->scenario->name);
+		usage_error("--persistent has no meaning for the scenario",
+			    options->scenario->name);
 	if (options->base_count && options->base_count >= options->count)
 		usage_error("--base must be less than --count", NULL);
 	if (options->scenario == scenario_find("offline") && options->qos == 0)

@@ -39,7 +39,7 @@ struct options {
 	uint32_t levels; /* of a topic */
 	int qos;
 	bool persistent; /* the subscribers' sessions */
-	double rate; /* messages a second over all publishers; 0: as fast as the window lets */
+	double rate;	 /* messages a second over all publishers; 0: as fast as the window lets */
 	double seconds;
 	double warm_up_s;
 
