@@ -2,8 +2,10 @@
 /*
  * bench_store.c - what the store costs by itself: bytes written, commits, start.
  *
- * usage: bench_store [DIRECTORY] [SESSIONS] [RETAINED]   (a folder on the disk in question; 100000;
- *        1000000). Prints a line for each figure. Bytes are what the process hands to write calls.
+ * usage: bench_store [DIRECTORY] [SESSIONS] [RETAINED] [fill]   (a folder on the disk in question;
+ *        100000; 1000000). Prints a line for each figure. Bytes are what the process hands to write
+ *        calls. fill: only leaves a store there, of sessions with a subscription and ten queued
+ *        messages each, for who wants to see a broker start with it.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -171,12 +173,24 @@ static void post_sessions(struct worker *me)
 	struct store_session session = {.kind = STORE_SESSION,
 					.expiry_s = 3600,
 					.version = 5,
-					.offline_ms = 1};
+					.offline_ms = clock_wall_ms()};
 
 	for (uint64_t id = 1; id <= bench.sessions; id++) {
 		session.name = slice_of(name, (size_t)snprintf(name, sizeof name, "client-%llu",
 							       (unsigned long long)id));
 		store_session_put(me, id, &session);
+	}
+}
+
+static void post_subscriptions(struct worker *me)
+{
+	char text[32];
+	struct store_subscription subscription = {.qos = 1};
+
+	for (uint64_t id = 1; id <= bench.sessions; id++) {
+		subscription.text = slice_of(text, (size_t)snprintf(text, sizeof text, "to/%llu",
+								    (unsigned long long)id));
+		store_subscription_put(me, id, &subscription);
 	}
 }
 
@@ -225,10 +239,14 @@ static void post_queues(struct worker *me)
 	uint64_t first = bench.step * 1000;
 	struct store_delivery delivery = {.qos = 1};
 
+	char topic[32];
+
 	for (uint64_t id = first + 1; id <= first + 1000 && id <= bench.sessions; id++)
 		for (int i = 0; i < 10; i++) {
-			struct message *message = make(me, "to/one", 64);
+			struct message *message;
 
+			snprintf(topic, sizeof topic, "to/%llu", (unsigned long long)id);
+			message = make(me, topic, 64);
 			store_queue(me, id, message, &delivery);
 			message_drop(me, &message);
 		}
@@ -328,6 +346,16 @@ static void measure_commits(void)
 	printf("commits: %llu\n", (unsigned long long)(figures.commits - commits));
 }
 
+static void fill(void)
+{
+	steps(post_retained, bench.retained / 10000);
+	run_and_wait(post_sessions);
+	wait_for_commit();
+	run_and_wait(post_subscriptions);
+	wait_for_commit();
+	steps(post_queues, bench.sessions / 1000);
+}
+
 int main(int argc, char **argv)
 {
 	char made[] = "/tmp/bench-store-XXXXXX", command[4200];
@@ -338,6 +366,11 @@ int main(int argc, char **argv)
 	sem_init(&bench.done, 0, 0);
 	bench.is_empty = true;
 	open_store(STORE_DISK);
+	if (argc > 4) {
+		fill();
+		close_store();
+		return 0;
+	}
 	measure_bytes();
 	measure_commits();
 	steps(post_retained, bench.retained / 10000);

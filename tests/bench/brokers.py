@@ -118,7 +118,7 @@ def _config(name, run):
             text += "set_tcp_nodelay true\n"
         if run.transport in ("ws", "wss"):
             text += MOSQUITTO_SECOND
-    elif run.persistence:
+    elif run.persistence and name != "memory":
         text += NIGHTJAR_STORE % ("process" if name == "process" else "disk")
     text += "listener {port} 127.0.0.1\n"
     if run.transport in ("ws", "wss"):

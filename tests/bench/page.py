@@ -90,6 +90,41 @@ def own_cost_table(data, names):
     return _table(["", *names], lines)
 
 
+def online_table(data):
+    """A store beside none."""
+    lines = []
+    for row in rows.ONLINE_ROWS:
+        values = [median(data, row.run, name, row.phase, row.field) for name in rows.ONLINE]
+        if any(values):
+            lines.append([row.title, *map(_number, values)])
+    return _table(["", *rows.ONLINE], lines) if lines else ""
+
+
+def store_words(data):
+    """What store_figures.py has measured, and what it means."""
+    store, parts = data.get("store", {}), []
+    syncs = store.get("store-syncs")
+    on_disk, process, memory = (median(data, "store-online", name, "deliver", "per_second")
+                                for name in ("nightjar", "process", "memory"))
+    if syncs and on_disk and process and memory:
+        parts.append(f"One fdatasync for each message would give {syncs:,.0f} messages a second on this disk: "
+                     f"`durability disk` gives {on_disk / syncs:,.0f} times as many, and "
+                     f"{on_disk / process * 100:.0f} % of `process`, which gives "
+                     f"{process / memory * 100:.0f} % of what a broker without a store does.")
+    crowd = store.get("store-crowd")
+    if crowd:
+        parts.append(f"One message to {crowd['sessions']:,} sessions that are away writes "
+                     f"{crowd['queue_bytes_each']:.1f} bytes to the disk for each of them; that each of them "
+                     f"acknowledges it, {crowd['acknowledge_bytes_each']:.0f} bytes.")
+    start = store.get("store-start")
+    if start:
+        parts.append(f"After a `kill -9`, a store with {start['retained']:,} retained messages and "
+                     f"{start['sessions']:,} sessions with a subscription and ten queued messages each is read "
+                     f"back in {statistics.median(start['seconds']):.1f} s by two workers (until a CONNECT that "
+                     f"came at once is answered).")
+    return "\n\n".join(parts)
+
+
 def tables(data, names):
     """What the terminal shows."""
     parts = [
@@ -99,6 +134,8 @@ def tables(data, names):
         ("With persistence, us each",
          cost_table(data, rows.STORE_ROWS, list(rows.KEEPERS), True)),
         ("The same, each second", cost_table(data, _rates(rows.STORE_ROWS), list(rows.KEEPERS))),
+        ("With a persistent subscriber online, QoS 1", online_table(data)),
+        ("The store", store_words(data)),
         ("Memory of the broker, bytes each", cost_table(data, rows.MEMORY_ROWS, names)),
         ("Latency at half of the rate reached, us", latency_table(data, names)),
         ("Latency of a bystander of a storm, us",
@@ -217,6 +254,13 @@ How many each second:
 
 {store_rates}
 
+50 publishers to 50 persistent sessions that are online, QoS 1, window 32: each message has to be kept
+until its receiver has acknowledged it. "memory" is nightjar with `persistence false`.
+
+{online}
+
+{store_words}
+
 ## The generator
 
 The generator's own CPU time for each message, to show that it was not the limit:
@@ -270,6 +314,7 @@ def write(data):
         transports=cost_table(data, rows.TRANSPORT_ROWS, names),
         store=cost_table(data, rows.STORE_ROWS, list(rows.KEEPERS), True),
         store_rates=cost_table(data, _rates(rows.STORE_ROWS), list(rows.KEEPERS)),
+        online=online_table(data), store_words=store_words(data),
         own=own_cost_table(data, names),
         memory=cost_table(data, rows.MEMORY_ROWS, names),
         latency=latency_table(data, names),

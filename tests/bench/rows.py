@@ -6,8 +6,10 @@ EVERYBODY = ("nightjar", "relay", "mosquitto")
 # Those that keep messages: nightjar with durability disk, with durability process, and mosquitto.
 KEEPERS = ("nightjar", "process", "mosquitto")
 # nightjar with a password for each client and an ACL of 100 rules; with a store that survives the
-# broker's death at once and a power cut a second later.
-VARIANTS = ("rights", "process")
+# broker's death at once and a power cut a second later; without a store.
+VARIANTS = ("rights", "process", "memory")
+# Beside one that keeps nothing: nightjar with `persistence false`.
+ONLINE = ("memory", "process", "nightjar", "mosquitto")
 BROKERS = ("nightjar", "mosquitto")     # the relay knows QoS 0 and plain subscriptions only
 
 
@@ -58,6 +60,8 @@ RUNS = (
     Run("wss", "one-to-one", brokers=BROKERS, transport="wss"),
     Run("store-offline", "offline -n 1000 -m 50 -w 500", "offline -n 200 -m 50 -w 500",
         brokers=KEEPERS, persistence=True),
+    Run("store-long", "offline -n 100 -m 1000 -w 500", "-", brokers=KEEPERS, persistence=True),
+    Run("store-online", "one-to-one -q 1 -w 32 --persistent", brokers=ONLINE, persistence=True),
     Run("store-retained", "retained -n 50000", "retained -n 10000", brokers=KEEPERS,
         persistence=True),
     Run("store-retained-1", "retained -n 50000 -q 1", "-", brokers=KEEPERS, persistence=True),
@@ -104,9 +108,16 @@ TRANSPORT_ROWS = (
 STORE_ROWS = (
     Row("queue a message for an offline session", "store-offline", "queue"),
     Row("drain it when the client is back", "store-offline", "drain"),
+    Row("queue a message, 1,000 for each of 100 sessions", "store-long", "queue"),
+    Row("drain them", "store-long", "drain"),
     Row("make a session, subscribe, leave", "store-offline", "leave"),
     Row("retained message, QoS 0: store", "store-retained", "store"),
     Row("retained message, QoS 1: store", "store-retained-1", "store"),
+)
+
+ONLINE_ROWS = (
+    Row("microseconds of CPU each", "store-online", "deliver"),
+    Row("messages each second", "store-online", "deliver", "per_second"),
 )
 
 RIGHTS_ROWS = (Row("one-to-one, 50 pairs, QoS 0", "rights", "deliver"),)

@@ -27,10 +27,15 @@ import brokers       # noqa: E402
 import machine       # noqa: E402
 import page          # noqa: E402
 import rows          # noqa: E402
+import store_figures  # noqa: E402
 
 RESULTS = os.path.join(brokers.ROOT, "build", "bench", "results.json")
 TIMED = {"one-to-one", "fan-out", "fan-in", "wildcard", "match", "storm"}
 RUN_DEADLINE_S = 120
+# What store_figures.py measures, once: minutes each.
+STORE_FIGURES = {"store-syncs": store_figures.syncs_per_second,
+                 "store-crowd": store_figures.measure_crowd,
+                 "store-start": store_figures.measure_start}
 
 
 class Bench:
@@ -41,6 +46,7 @@ class Bench:
         self.programs = programs
         self.results = {}
         self.failures = []
+        self.store_figures = {}
 
     def seconds(self, arguments):
         if arguments[0] not in TIMED:
@@ -111,6 +117,18 @@ class Bench:
             if full and name in self.programs:
                 yield name, ["one-to-one", "--rate", str(int(full / 2))]
 
+    def store(self):
+        """Asked for by name, or in a run of everything; nightjar alone."""
+        for key, measure in STORE_FIGURES.items():
+            if self.options.only and key not in self.options.only \
+                    or self.options.quick and not self.options.only:
+                continue
+            try:
+                self.store_figures[key] = measure()
+                print(f"# {key:14} {self.store_figures[key]}", flush=True)
+            except (brokers.BrokerError, subprocess.SubprocessError, OSError) as problem:
+                self.failures.append(f"{key}: {problem}")
+
     def run_all(self):
         chosen = [run for run in rows.RUNS
                   if not self.options.only or run.key in self.options.only]
@@ -118,6 +136,7 @@ class Bench:
             arguments = run.arguments(self.options.quick)
             if arguments != ["-"]:
                 self.rounds(run, arguments)
+        self.store()
         if not self.options.only or "latency" in self.options.only:
             for _ in range(self.options.rounds):
                 for name, arguments in self.latency():
@@ -147,6 +166,7 @@ def parse():
     options.seconds = options.seconds or (0.4 if options.quick else 1)
     options.only = options.only.split(",") if options.only else None
     known = {run.key for run in rows.RUNS} | {"growth-" + g.key for g in rows.GROWTHS}
+    known |= set(STORE_FIGURES)
     unknown = set(options.only or ()) - known - {"latency"}
     if unknown:
         parser.error(f"there is no run {', '.join(sorted(unknown))}; there are "
@@ -157,7 +177,7 @@ def parse():
 def choose_programs(options):
     programs = {"nightjar": brokers.default_bin(), "relay": brokers.bench_bin(),
                 "mosquitto": brokers.mosquitto_bin(), "rights": brokers.default_bin(),
-                "process": brokers.default_bin()}
+                "process": brokers.default_bin(), "memory": brokers.default_bin()}
     for pair in options.beside:
         name, _, path = pair.partition("=")
         programs[name] = path
@@ -193,6 +213,7 @@ def main():
     bench.run_all()
     data = {"machine": machine.describe(brokers.mosquitto_bin()), "rounds": options.rounds,
             "seconds": options.seconds, "workers": options.workers, "results": bench.results,
+            "store": bench.store_figures,
             "failures": len(bench.failures)}
     print()
     print(page.tables(data, [name for name in bench.programs if name not in rows.VARIANTS]))
