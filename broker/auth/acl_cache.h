@@ -26,16 +26,49 @@ enum acl_access {
 	ACL_WRITE = 2, /* this client publishes */
 };
 
-struct acl_cache;
+#define ACL_CACHE_SLOTS 16
+
+/* Each topic and access has one slot; what was there before is forgotten. */
+struct cached_decision {
+	uint64_t hash;
+	uint64_t stamp; /* generation, access and decision; 0: empty, as no generation is 0 */
+};
+
+/* Owner: the connection's worker. Here for acl_cache_get() only. */
+struct acl_cache {
+	struct cached_decision slots[ACL_CACHE_SLOTS];
+};
 
 static inline uint64_t acl_topic_hash(struct slice topic)
 {
 	return hash_slice(topic);
 }
 
-/* cache may be NULL. */
-enum acl_cached acl_cache_get(const struct acl_cache *cache, enum acl_access access, uint64_t hash,
-			      uint64_t generation);
+/* The upper bits choose: the lower ones tend to be used by the tables that share this hash. */
+static inline size_t acl_cache_slot(enum acl_access access, uint64_t hash)
+{
+	return ((hash >> 40) ^ (access == ACL_WRITE)) % ACL_CACHE_SLOTS;
+}
+
+static inline uint64_t acl_cache_stamp(enum acl_access access, uint64_t generation)
+{
+	return generation << 3 | (uint64_t)access << 1;
+}
+
+/* cache may be NULL. Inline: it stands on the road of each message. */
+static inline enum acl_cached acl_cache_get(const struct acl_cache *cache, enum acl_access access,
+					    uint64_t hash, uint64_t generation)
+{
+	const struct cached_decision *slot;
+
+	if (!cache)
+		return ACL_CACHED_MISS;
+	slot = &cache->slots[acl_cache_slot(access, hash)];
+	if (slot->hash != hash ||
+	    (slot->stamp & ~UINT64_C(1)) != acl_cache_stamp(access, generation))
+		return ACL_CACHED_MISS;
+	return slot->stamp & 1 ? ACL_CACHED_ALLOWED : ACL_CACHED_DENIED;
+}
 
 /* Allocates *cache when it is NULL; without memory the decision is simply not kept. */
 void acl_cache_put(struct acl_cache **cache, enum acl_access access, uint64_t hash,

@@ -274,16 +274,22 @@ static void deliver_qos0(struct worker *me, struct session *session,
 		counter_add(me->counters, COUNTER_DROPPED_QOS0_OFFLINE, 1);
 }
 
+/* Most answers are known: no rights at all, proven with the subscription, or asked for before. */
 static bool may_read(struct worker *me, struct session *session, const struct delivery *delivery)
 {
+	const struct authority *now = session_profile(me, session)->authority;
 	const struct rights *rights = &session->rights;
 
-	if (rights->authority == session_profile(me, session)->authority) {
+	if (rights->authority == now) {
+		uint64_t generation;
+
 		if (rights_are_open(rights))
 			return true;
-		if (delivery->is_readable &&
-		    delivery->rights_generation ==
-			    (uint16_t)authority_generation(rights->authority))
+		generation = authority_generation(now);
+		if (delivery->is_readable && delivery->rights_generation == (uint16_t)generation)
+			return true;
+		if (acl_cache_get(rights->cache, ACL_READ, delivery->message->topic_hash,
+				  generation) == ACL_CACHED_ALLOWED)
 			return true;
 	}
 	return rights_may_read(me, session, delivery->message);

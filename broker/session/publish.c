@@ -508,8 +508,8 @@ static bool handle_incoming(struct client *client, struct incoming *incoming)
 					  refused == RC_NOT_AUTHORIZED
 						  ? COUNTER_DROPPED_NOT_AUTHORIZED
 						  : COUNTER_DROPPED_QUOTA);
-	if (!rights_are_open(&client->session->rights) ||
-	    client->session->rights.authority != client_profile(client)->authority) {
+	if (!rights_publish_is_known(&client->session->rights, client_profile(client)->authority,
+				     incoming->topic_hash)) {
 		enum permission permission = may_publish(client, incoming);
 
 		if (client->state == CLIENT_ENDING || permission == PERMISSION_PENDING)

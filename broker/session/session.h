@@ -215,6 +215,22 @@ static inline bool rights_are_open(const struct rights *rights)
 	return !rights->view && !authority_hooks(rights->authority)->check_permission;
 }
 
+/*
+ * Is it known, without asking anybody, that this topic may be published to? now: the authority of
+ * the current settings; another one than before knows nothing. The cache holds what the acl_file
+ * says, so with a hook it is empty.
+ */
+static inline bool rights_publish_is_known(const struct rights *rights, const struct authority *now,
+					   uint64_t topic_hash)
+{
+	if (rights->authority != now)
+		return false;
+	if (rights_are_open(rights))
+		return true;
+	return acl_cache_get(rights->cache, ACL_WRITE, topic_hash, authority_generation(now)) ==
+	       ACL_CACHED_ALLOWED;
+}
+
 /* subscriptions.c. text is the filter as the client sent it, for shared ones with "$share/". */
 struct subscribe_request {
 	struct slice text;   /* key */

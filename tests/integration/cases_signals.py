@@ -231,6 +231,24 @@ def reload_acl(_t):
         sub.receive("a/1", b"again", qos=1)
 
 
+@case("SIGHUP: what was decided about each delivery under '#' is decided anew")
+def reload_acl_partial(_t):
+    nightjar_only()
+    with running(ACL_CONF, files={"acl": "topic readwrite a/#\ntopic readwrite b/#\n"}) as broker:
+        sub, pub = _connect(broker, "sub"), _connect(broker, "pub")
+        sub.subscribe(("#", 1))
+        for rights, seen in (("readwrite", True), ("write", False), ("readwrite", True)):
+            broker.write("acl", f"topic {rights} a/#\ntopic readwrite b/#\n")
+            _reload(broker)
+            # Twice, so that the second is answered from what is remembered.
+            for payload in (b"one", b"two"):
+                pub.publish("a/1", payload, qos=1)
+                if seen:
+                    sub.receive("a/1", payload, qos=1)
+            pub.publish("b/1", b"last", qos=1)
+            sub.receive("b/1", b"last", qos=1)
+
+
 @case("SIGHUP: a right to publish goes and comes")
 def reload_acl_write(_t):
     nightjar_only()
