@@ -9,8 +9,8 @@
  * buffer of its own. A rest is put in front of the next read. A packet that is larger than one read
  * is gathered in conn->in, which doubles as the bytes arrive: a declared length alone costs nothing.
  *
- * A turn's budget: when it is used up, readable sockets are left alone; polling is level-triggered,
- * so they come again in the next turn, after those that epoll has in front of them.
+ * A turn's budget: when it is used up, readable sockets are left alone. Polling is level-triggered,
+ * so they come again in the next turn, which begins with the first that was left out.
  */
 #include "net/connection.h"
 
@@ -36,19 +36,15 @@ static bool turn_has_budget(struct worker *me, struct net_worker *net)
 	if (net->turn != me->turn) {
 		net->turn = me->turn;
 		net->turn_bytes = 0;
-		net->turn_started_us = 0;
-		return true;
+		net->clock_at_bytes = NET_CLOCK_BYTES;
 	}
-	if (net->turn_bytes >= NET_TURN_BYTES)
-		return false;
-	/* The clock is only asked once a turn has got some way. */
-	if (net->turn_bytes < NET_TURN_BYTES / 8)
+	if (net->turn_bytes < net->clock_at_bytes)
 		return true;
-	if (!net->turn_started_us) {
-		net->turn_started_us = clock_now_us();
+	net->clock_at_bytes = net->turn_bytes + NET_CLOCK_BYTES;
+	if (net->turn_bytes < NET_TURN_BYTES && clock_fine_us() - me->now_us < NET_TURN_US)
 		return true;
-	}
-	return clock_now_us() - net->turn_started_us < NET_TURN_US;
+	net->clock_at_bytes = 0; /* for the rest of this turn */
+	return false;
 }
 
 static void input_release(struct connection *conn)
@@ -116,7 +112,7 @@ void connection_account_read(struct connection *conn, ssize_t got)
 	struct worker *me = conn->worker;
 
 	conn->last_read_ms = me->now_ms;
-	net_worker_of(me)->turn_bytes += (uint32_t)got;
+	net_worker_of(me)->turn_bytes += (uint32_t)got + NET_READ_COST;
 	if (!(conn->flags & CONNECTION_IS_RELAY))
 		counter_add(me->counters, COUNTER_BYTES_RECEIVED, (uint64_t)got);
 }
@@ -167,15 +163,19 @@ static void read_usual(struct connection *conn)
 	connection_hand_up(conn, slice_of(net->read_buffer, have + (size_t)got));
 }
 
-static void connection_read(struct connection *conn)
+/* false: nothing is read any more in this turn. */
+static bool connection_read(struct connection *conn)
 {
+	bool has_budget;
+
 	if (conn->flags & (CONNECTION_PAUSED | CONNECTION_STALLED | CONNECTION_CLOSING))
-		return;
+		return true;
 	if (connection_is_pushed(conn)) {
 		connection_hand_up(conn, slice_of(conn->in, conn->in_len));
-		return;
+		return true;
 	}
-	if (turn_has_budget(conn->worker, net_worker_of(conn->worker))) {
+	has_budget = turn_has_budget(conn->worker, net_worker_of(conn->worker));
+	if (has_budget) {
 		if (conn->in_wanted > NET_READ_BYTES)
 			read_large(conn);
 		else
@@ -183,6 +183,7 @@ static void connection_read(struct connection *conn)
 	}
 	if (conn->transport->has_pending)
 		look_again(conn);
+	return has_budget;
 }
 
 /* Writes what is there. Returns false when the peer is gone. */
@@ -274,14 +275,15 @@ static void on_error(struct connection *conn)
 		conn->ops->on_lost(conn, ECONNRESET);
 }
 
-static void on_ready(struct connection *conn, int events)
+static bool on_ready(struct connection *conn, int events)
 {
 	if (connection_is_closing(conn))
-		return;
+		return true;
 	if ((events & UV_WRITABLE) || (conn->flags & CONNECTION_WRITE_WANTS_READ))
 		connection_flush(conn);
 	if (conn->worker && ((events & UV_READABLE) || (conn->flags & CONNECTION_READ_WANTS_WRITE)))
-		connection_read(conn);
+		return connection_read(conn);
+	return true;
 }
 
 /* What a transport needs to write so that it can read, and the other way round. */
@@ -384,8 +386,9 @@ static void mark_dirty(struct connection *conn)
 	struct net_worker *net = net_worker_of(conn->worker);
 
 	conn->flags |= CONNECTION_DIRTY;
-	conn->dirty_next = net->dirty;
-	net->dirty = conn;
+	conn->dirty_next = NULL;
+	*net->dirty_end = conn;
+	net->dirty_end = &conn->dirty_next;
 }
 
 uint8_t *connection_reserve(struct connection *conn, size_t len)
@@ -482,7 +485,7 @@ static void resume_now(struct connection *conn)
 	if (conn->flags & CONNECTION_RESUME_WANTED)
 		unpause(conn);
 	if (conn->worker && has_unread(conn))
-		connection_read(conn);
+		(void)connection_read(conn);
 }
 
 static bool run_resume(struct worker *me, struct task *task)
@@ -513,12 +516,25 @@ void connection_close(struct connection *conn)
 	worker_do_not_sleep(conn->worker);
 }
 
-static void unlink_from(struct connection **list, struct connection *conn, size_t next_offset)
+static void leave_dirty(struct net_worker *net, struct connection *conn)
 {
-	while (*list && *list != conn)
-		list = (struct connection **)(void *)((char *)*list + next_offset);
-	if (*list)
-		*list = *(struct connection **)(void *)((char *)conn + next_offset);
+	struct connection **at = &net->dirty;
+
+	while (*at != conn)
+		at = &(*at)->dirty_next;
+	*at = conn->dirty_next;
+	if (!*at)
+		net->dirty_end = at;
+}
+
+static void leave_resume(struct net_worker *net, struct connection *conn)
+{
+	struct connection **at = &net->resume;
+
+	while (*at && *at != conn)
+		at = &(*at)->resume_next;
+	if (*at)
+		*at = conn->resume_next;
 }
 
 static void leave_lists(struct connection *conn)
@@ -526,9 +542,9 @@ static void leave_lists(struct connection *conn)
 	struct net_worker *net = net_worker_of(conn->worker);
 
 	if (conn->flags & CONNECTION_DIRTY)
-		unlink_from(&net->dirty, conn, offsetof(struct connection, dirty_next));
+		leave_dirty(net, conn);
 	if (conn->flags & CONNECTION_RESUMING)
-		unlink_from(&net->resume, conn, offsetof(struct connection, resume_next));
+		leave_resume(net, conn);
 	conn->flags &= (uint16_t) ~(CONNECTION_DIRTY | CONNECTION_RESUMING);
 }
 
@@ -577,6 +593,8 @@ static void flush_all(struct worker *me)
 		struct connection *conn = net->dirty;
 
 		net->dirty = conn->dirty_next;
+		if (!net->dirty)
+			net->dirty_end = &net->dirty;
 		conn->flags &= (uint16_t)~CONNECTION_DIRTY;
 		if (conn->out_len && !connection_is_choked(conn))
 			connection_flush(conn);
@@ -639,6 +657,7 @@ enum err net_worker_init(struct worker *worker)
 		free(net);
 		return ERR_NOMEM;
 	}
+	net->dirty_end = &net->dirty;
 	net->resume_task.run = run_resume;
 	worker->slot[WORKER_SLOT_NET] = net;
 	if (first_bytes_worker_init(worker) != ERR_NONE) {

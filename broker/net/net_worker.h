@@ -14,6 +14,11 @@
 /* A turn stops reading after so many bytes, or so many microseconds. */
 #define NET_TURN_BYTES (256u * 1024u)
 #define NET_TURN_US 1000u
+/* What a read costs beside its bytes, as if it were so many: a thousand connections that say four
+ * bytes each take as long as one that says much. */
+#define NET_READ_COST 512u
+/* The clock is looked at each time so much has been read. */
+#define NET_CLOCK_BYTES (16u * 1024u)
 /* Output is written at once when it has grown to this. */
 #define NET_WRITE_BYTES 65536u
 
@@ -29,11 +34,12 @@ struct tunnel;
 
 struct net_worker {
 	struct poller *poller; /* of the connections that have a descriptor */
-	struct connection *dirty, *resume, *reap;
+	/* First come, first written: who had one message is not behind a fan-out that came later. */
+	struct connection *dirty, **dirty_end;
+	struct connection *resume, *reap;
 	struct task resume_task;
 	uint64_t turn; /* the turn that the budget belongs to */
-	uint64_t turn_started_us;
-	uint32_t turn_bytes;
+	uint32_t turn_bytes, clock_at_bytes;
 	struct net_chunk *free_chunks[NET_CHUNK_CLASSES];
 	uint32_t free_count[NET_CHUNK_CLASSES];
 	struct first_bytes *first_bytes;

@@ -13,7 +13,10 @@
 struct poller {
 	uv_poll_t handle; /* of fd, in the worker's loop */
 	int fd;
-	void (*on_ready)(struct connection *conn, int events);
+	/* Where the last turn ended early. The kernel names what is always ready in the same order, so
+	 * those behind would never have their turn if each began with the first. */
+	int first;
+	bool (*on_ready)(struct connection *conn, int events);
 	void (*on_error)(struct connection *conn);
 	struct epoll_event events[POLLER_EVENTS];
 };
@@ -56,7 +59,7 @@ static void poller_narrow(struct poller *poller, struct connection *conn)
 		BUG_ON(poller_control(poller, conn, conn->events) != ERR_NONE);
 }
 
-static void poller_dispatch(struct poller *poller, struct connection *conn, uint32_t found)
+static bool poller_dispatch(struct poller *poller, struct connection *conn, uint32_t found)
 {
 	int events = (found & EPOLLIN ? UV_READABLE : 0) | (found & EPOLLOUT ? UV_WRITABLE : 0);
 
@@ -70,25 +73,35 @@ static void poller_dispatch(struct poller *poller, struct connection *conn, uint
 		poller_forget(poller, conn);
 		poller->on_error(conn);
 	} else if (events) {
-		poller->on_ready(conn, events);
+		return poller->on_ready(conn, events);
 	} else {
 		poller_narrow(poller, conn);
 	}
+	return true;
 }
 
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
 	struct poller *poller = handle->data;
 	int count = epoll_wait(poller->fd, poller->events, POLLER_EVENTS, 0);
+	int at = poller->first;
 
 	(void)status;
 	(void)events;
 	worker_turn_begin(worker_current);
-	for (int i = 0; i < count; i++)
-		poller_dispatch(poller, poller->events[i].data.ptr, poller->events[i].events);
+	poller->first = 0;
+	for (int left = count; left > 0; left--, at++) {
+		if (at >= count)
+			at = 0;
+		if (!poller_dispatch(poller, poller->events[at].data.ptr,
+				     poller->events[at].events)) {
+			poller->first = at;
+			break;
+		}
+	}
 }
 
-enum err poller_create(struct worker *worker, void (*on_ready)(struct connection *conn, int events),
+enum err poller_create(struct worker *worker, bool (*on_ready)(struct connection *conn, int events),
 		       void (*on_error)(struct connection *conn), struct poller **out)
 {
 	struct poller *poller = malloc(sizeof *poller);
@@ -98,6 +111,7 @@ enum err poller_create(struct worker *worker, void (*on_ready)(struct connection
 		return ERR_NOMEM;
 	poller->on_ready = on_ready;
 	poller->on_error = on_error;
+	poller->first = 0;
 	poller->fd = epoll_create1(EPOLL_CLOEXEC);
 	if (poller->fd < 0) {
 		free(poller);

@@ -20,11 +20,12 @@
 struct poller;
 
 /*
- * on_ready: events are those of conn->events that are ready (UV_READABLE, UV_WRITABLE). on_error: the
- * socket has an error, and is not watched any more. Called during poll; no connection is freed or
- * changes its worker before the end of that turn.
+ * on_ready: events are those of conn->events that are ready (UV_READABLE, UV_WRITABLE). false: the
+ * turn's budget is used up; the next turn begins with this connection. on_error: the socket has an
+ * error, and is not watched any more. Called during poll; no connection is freed or changes its
+ * worker before the end of that turn.
  */
-enum err poller_create(struct worker *worker, void (*on_ready)(struct connection *conn, int events),
+enum err poller_create(struct worker *worker, bool (*on_ready)(struct connection *conn, int events),
 		       void (*on_error)(struct connection *conn), struct poller **out) ERR_CHECKED;
 /* Before the worker's loop is closed. */
 void poller_destroy(struct poller **poller);

@@ -478,6 +478,88 @@ static void a_flood_does_not_starve_another_connection(void **unused)
 	peer_free(quiet);
 }
 
+/*
+ * Several that have more than a turn reads, all there before the first is read: who comes last is
+ * read before any of them has had a second turn.
+ */
+
+#define LOUD 8u
+#define LOUD_PACKET 30000u
+
+struct crowd {
+	struct peer *loud[LOUD], *quiet;
+};
+
+static void crowd_resume_(struct worker *me, void *context)
+{
+	struct crowd *crowd = context;
+
+	for (unsigned i = 0; i < LOUD; i++)
+		peer_resume_(me, crowd->loud[i]);
+	peer_resume_(me, crowd->quiet);
+}
+
+/* As many packets as the socket takes. */
+static uint32_t far_fill(struct peer *peer)
+{
+	static uint8_t packet[LOUD_PACKET];
+	uint32_t number = 0;
+	ssize_t sent;
+
+	do {
+		packet_make(packet, number++, LOUD_PACKET);
+		sent = send(peer->far, packet, LOUD_PACKET, MSG_NOSIGNAL | MSG_DONTWAIT);
+		assert_true(sent == LOUD_PACKET || (sent < 0 && errno == EAGAIN));
+	} while (sent > 0);
+	return number - 1;
+}
+
+static uint64_t loud_bytes; /* at the moment in which the quiet one was read */
+static struct crowd *loud_crowd;
+
+static size_t quiet_on_bytes(struct connection *conn, struct slice bytes)
+{
+	(void)bytes;
+	for (unsigned i = 0; i < LOUD; i++)
+		loud_bytes += peer_now(loud_crowd->loud[i], seen);
+	return peer_on_bytes(conn, bytes);
+}
+
+static const struct connection_ops quiet_ops = {
+	.on_bytes = quiet_on_bytes,
+	.on_drained = peer_on_drained,
+	.on_lost = peer_on_lost,
+	.on_closed = peer_on_closed,
+};
+
+static void several_floods_do_not_starve_another_connection(void **unused)
+{
+	struct crowd crowd;
+	uint32_t packets[LOUD];
+
+	(void)unused;
+	for (unsigned i = 0; i < LOUD; i++) {
+		crowd.loud[i] = peer_open(pair_unix, PEER_TAKES, LIMIT);
+		do_on(0, peer_pause_, crowd.loud[i]);
+		packets[i] = far_fill(crowd.loud[i]);
+		assert_true(packets[i] > 4);
+	}
+	crowd.quiet = peer_open(pair_unix, PEER_TAKES, LIMIT);
+	do_on(0, peer_pause_, crowd.quiet);
+	crowd.quiet->conn.ops = &quiet_ops;
+	loud_bytes = 0;
+	loud_crowd = &crowd;
+	far_send_packet(crowd.quiet, 0, 20);
+	do_on(0, crowd_resume_, &crowd);
+	peer_wait(crowd.quiet, crowd.quiet->packets == 1);
+	assert_true(loud_bytes <= LOUD * 65536u);
+	for (unsigned i = 0; i < LOUD; i++) {
+		peer_wait(crowd.loud[i], crowd.loud[i]->packets == packets[i]);
+		peer_free(crowd.loud[i]);
+	}
+	peer_free(crowd.quiet);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, finish)
 
 int main(void)
@@ -499,6 +581,7 @@ int main(void)
 		CASE(bytes_unread_move_along_to_another_worker),
 		CASE(output_that_was_not_taken_moves_along),
 		CASE(a_flood_does_not_starve_another_connection),
+		CASE(several_floods_do_not_starve_another_connection),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
