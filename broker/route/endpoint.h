@@ -66,8 +66,12 @@ struct endpoint_ops {
 	bool (*keeps)(const struct endpoint *endpoint);
 	/* The answer to route_ask_keepers(). */
 	void (*on_keepers)(struct worker *me, struct endpoint *endpoint, bool somebody_keeps);
-	/* A publication that was spread in slices has reached all subscribers of this worker. */
-	void (*on_spread)(struct worker *me, struct endpoint *endpoint);
+	/*
+	 * Its publications that are spread in slices: the first slice is about to be delivered, and
+	 * from now on the next one has to wait; or (is_done) they have reached all subscribers of
+	 * this worker.
+	 */
+	void (*on_spread)(struct worker *me, struct endpoint *endpoint, bool is_done);
 };
 
 struct endpoint {

@@ -94,6 +94,13 @@ void match_result_unref(struct match_result **result)
 	*result = NULL;
 }
 
+bool match_result_is_same(const struct match_result *one, const struct match_result *other)
+{
+	return one == other ||
+	       (one->generation == other->generation && one->topic_len == other->topic_len &&
+		memcmp(one->topic, other->topic, one->topic_len) == 0);
+}
+
 static bool rows_add(struct match_cache *cache, const struct subscription *subscription)
 {
 	if (cache->row_count == cache->row_cap) {
@@ -306,6 +313,7 @@ static struct match_result *match_anew(struct match_cache *cache, const struct m
 
 	if (!result)
 		return NULL;
+	result->generation = generation;
 	if (has_place) {
 		entry_put(cache, way,
 			  &(struct match_entry){message->topic_hash, generation, result});

@@ -34,6 +34,7 @@ struct route_target {
 struct match_result {
 	uint32_t refs;
 	uint32_t target_count;
+	uint64_t generation; /* of the tree that it was made of */
 	uint32_t bytes;
 	uint16_t topic_len;
 	uint16_t other_count;
@@ -55,5 +56,7 @@ void match_cache_expect(struct match_cache *cache, uint64_t topic_hash);
 struct match_result *match_cache_find(struct match_cache *cache, const struct message *message,
 				      bool allow_duplicates);
 void match_result_unref(struct match_result **result);
+/* Do both name the same receivers, because they are of one topic and generation? */
+bool match_result_is_same(const struct match_result *one, const struct match_result *other);
 
 #endif

@@ -71,8 +71,9 @@ enum err route_worker_init(struct route *route, struct worker *worker)
 	if (!mine)
 		return ERR_NOMEM;
 	mine->route = route;
-	mine->settings.fanout_slice = 2000;
+	mine->settings.fanout_slice = 500;
 	handle_table_init(&mine->endpoints, worker->id);
+	spread_init(mine);
 	if (match_cache_create(route->tree, worker->id, &mine->cache) != ERR_NONE) {
 		free(mine);
 		return ERR_NOMEM;
@@ -318,10 +319,12 @@ static void publish_on_arrive(struct worker *me, struct letter *letter)
 		route_worker_of(me)->letters_to_self--;
 	if (route_worker_of(me)->spreads && spread_queue_behind(me, publish))
 		return;
-	if (route_letter_deliver(me, publish, &large))
+	if (route_letter_deliver(me, publish, &large)) {
 		letter_return(me, letter);
-	else
-		spread_start(me, large, publish->message, publish, NULL);
+		return;
+	}
+	(void)spread_start(me, large, publish->message, publish, NULL);
+	match_result_unref(&large);
 }
 
 static void receipt_ready(struct worker *me, uint64_t publisher_handle, uint64_t token)
@@ -397,15 +400,18 @@ static bool others_have_credit(struct worker *me, const struct match_result *res
  * Is an earlier publication of the same publisher still being spread here? Or did one have to wait
  * for that, and has not arrived yet: letters to oneself keep their order, so this one joins them.
  */
-static bool must_wait_here(struct worker *me, const struct message *message)
+static bool must_wait_here(struct worker *me, const struct message *message,
+			   const struct match_result *result)
 {
 	struct route_worker *route = route_worker_of(me);
 
-	return route->letters_to_self > 0 ||
-	       (route->spreads && spread_is_active(me, message->origin_handle));
+	if (route->letters_to_self > 0)
+		return true;
+	return route->spreads && spread_is_active(me, message->origin_handle) &&
+	       !spread_takes(me, message->origin_handle, result);
 }
 
-/* Large fan-outs go in slices, with a reference to the result kept by the spread. */
+/* Large fan-outs go in slices. */
 static void deliver_here(struct worker *me, struct match_result *result,
 			 struct publication *publication)
 {
@@ -416,18 +422,17 @@ static void deliver_here(struct worker *me, struct match_result *result,
 				    result->target_count, false);
 		return;
 	}
-	result->refs++;
 	publication->is_spreading = true;
 	if (publication->wants_receipt)
 		publication->waiting++;
-	spread_start(me, result, publication->message, NULL, publication);
+	publication->may_follow = spread_start(me, result, publication->message, NULL, publication);
 }
 
 static enum route_status publish_matched(struct worker *me, struct match_result *result,
 					 struct publication *publication)
 {
 	struct message *message = publication->message;
-	bool waits_here = result->target_count && must_wait_here(me, message);
+	bool waits_here = result->target_count && must_wait_here(me, message, result);
 	uint64_t mark = commit_mark(me);
 
 	if (result->other_count && !others_have_credit(me, result))
@@ -482,7 +487,7 @@ enum route_status route_publish(struct worker *me, struct publication *publicati
 
 	publication->waiting = 0;
 	publication->store_number = 0;
-	publication->is_matched = publication->is_spreading = false;
+	publication->is_matched = publication->is_spreading = publication->may_follow = false;
 	if (!result) {
 		counter_add(me->counters, COUNTER_DROPPED_MEMORY, 1);
 		return ROUTE_REFUSED;

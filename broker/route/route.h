@@ -103,7 +103,8 @@ struct publication {
 	unsigned waiting;  /* how often on_receipt() will be called */
 	bool is_matched;   /* there was a subscriber somewhere */
 	bool is_split;	   /* not everything happens on this worker in this turn */
-	bool is_spreading; /* the publisher's next one has to wait for on_spread() */
+	bool is_spreading; /* it goes in slices: on_spread() will tell when they begin and end... */
+	bool may_follow;   /* ...and until they begin, the next one may be published already */
 	/* What this worker has posted to the store for it (store_posted()); 0: nothing. Receipts
 	 * come when it is committed where they come from; for this worker's part the publisher waits
 	 * itself. */

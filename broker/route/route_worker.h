@@ -23,7 +23,8 @@ struct route_worker {
 	struct match_cache *cache;
 	struct handle_table endpoints;
 	struct encoding_cache encodings;
-	struct spread *spreads;	      /* fan-outs that go in slices */
+	struct spread *spreads, **spreads_end; /* fan-outs that go in slices, by turns */
+	struct task spread_task;
 	uint32_t letters_to_self;     /* publications that wait for their turn behind a spread */
 	struct topic_match match;     /* scratch for the rare path of mixed No Local */
 	struct shared_worker *shared; /* shared_group.c */
@@ -52,11 +53,22 @@ struct publish_letter {
 };
 
 /*
+ * So many sessions of all fan-outs in slices are served in a turn. Each of them is a system call in
+ * the turn's end, of some 5 us: who has no part in it waits for a millisecond at most.
+ */
+#define SPREAD_TURN_SESSIONS 128u
+/* So many messages of a publisher go through the same slices together. */
+#define SPREAD_ITEMS 16u
+
+/*
  * Fan-outs larger than a slice (spread.c). A spread stands for one publisher: what it publishes
  * meanwhile queues behind. The letter, or the publisher of this worker, is answered at the end.
+ * True: before it begins, the next message to the same receivers may go along.
  */
-void spread_start(struct worker *me, struct match_result *result, struct message *message,
+bool spread_start(struct worker *me, struct match_result *result, struct message *message,
 		  struct publish_letter *letter, const struct publication *publication);
+/* Would spread_start() let it go along with one of the same publisher? */
+bool spread_takes(struct worker *me, uint64_t origin_handle, const struct match_result *result);
 bool spread_is_active(struct worker *me, uint64_t origin_handle);
 /* Is this publisher being spread on this worker? Then the letter is queued behind. */
 bool spread_queue_behind(struct worker *me, struct publish_letter *letter);
@@ -64,6 +76,7 @@ bool spread_queue_behind(struct worker *me, struct publish_letter *letter);
 bool route_letter_deliver(struct worker *me, struct publish_letter *letter,
 			  struct match_result **out_large);
 
+void spread_init(struct route_worker *route);
 void spread_cancel_all(struct worker *me);
 
 #endif

@@ -133,10 +133,13 @@ static void on_receipt(struct worker *me, struct endpoint *endpoint, uint64_t to
 	client_receipt(client_of_endpoint(endpoint), token);
 }
 
-static void on_spread(struct worker *me, struct endpoint *endpoint)
+static void on_spread(struct worker *me, struct endpoint *endpoint, bool is_done)
 {
 	(void)me;
-	client_unpark(client_of_endpoint(endpoint), PARK_FANOUT);
+	if (is_done)
+		client_unpark(client_of_endpoint(endpoint), PARK_FANOUT);
+	else
+		client_park(client_of_endpoint(endpoint), PARK_FANOUT);
 }
 
 const struct endpoint_ops client_endpoint_ops = {
@@ -386,7 +389,7 @@ static bool finish_routed(struct client *client, const struct publish_packet *pa
 		      publication->is_matched ? "routed a publication to"
 					      : "found no subscriber for a publication to",
 		      packet->topic, packet->qos);
-	if (publication->is_spreading)
+	if (publication->is_spreading && !publication->may_follow)
 		client_park(client, PARK_FANOUT);
 	if (packet->qos == 0)
 		return true;

@@ -25,13 +25,15 @@ static bool session_keeps(const struct endpoint *endpoint)
 }
 
 /* Of a publication whose receipts come to the session (publishing.c). */
-static void on_spread(struct worker *me, struct endpoint *endpoint)
+static void on_spread(struct worker *me, struct endpoint *endpoint, bool is_done)
 {
 	struct session *session = (struct session *)(void *)endpoint;
 
 	(void)me;
-	if (session->client)
+	if (session->client && is_done)
 		client_unpark(session->client, PARK_FANOUT);
+	else if (session->client)
+		client_park(session->client, PARK_FANOUT);
 }
 
 const struct endpoint_ops session_endpoint_ops = {

@@ -44,7 +44,7 @@ struct publisher {
 	uint32_t next, end;    /* numbers to be published */
 	uint32_t receipts_due, receipts, spreads;
 	uint32_t parked; /* how often there was no credit */
-	bool is_spreading, wants_receipt;
+	bool is_spreading, may_follow, wants_receipt;
 	uint8_t qos;
 	uint16_t waiting_for[RECEIPTS_MAX]; /* by token */
 	struct latch done;
@@ -54,7 +54,19 @@ static struct {
 	struct runtime *runtime;
 	struct route *route;
 	unsigned workers;
+	uint32_t most_in_a_turn; /* deliveries on one worker; where there is one only */
 } world;
+
+static inline void count_in_turn(const struct worker *me)
+{
+	static __thread uint64_t turn;
+	static __thread uint32_t count;
+
+	count = me->turn == turn ? count + 1 : 1;
+	turn = me->turn;
+	if (world.workers == 1 && count > world.most_in_a_turn)
+		world.most_in_a_turn = count;
+}
 
 static inline void deliver(struct worker *me, struct endpoint *endpoint,
 			   const struct delivery *delivery)
@@ -67,6 +79,7 @@ static inline void deliver(struct worker *me, struct endpoint *endpoint,
 	CHECK(payload.len == sizeof row);
 	memcpy(row, payload.data, sizeof row);
 	subscriber->count++;
+	count_in_turn(me);
 	if (row[1] < subscriber->next[row[0]])
 		subscriber->is_out_of_order = true;
 	subscriber->next[row[0]] = row[1] + 1;
@@ -92,11 +105,14 @@ static inline void on_receipt(struct worker *me, struct endpoint *endpoint, uint
 	pump(me, publisher);
 }
 
-static inline void on_spread(struct worker *me, struct endpoint *endpoint)
+static inline void on_spread(struct worker *me, struct endpoint *endpoint, bool is_done)
 {
 	struct publisher *publisher = (struct publisher *)(void *)endpoint;
 
 	CHECK(publisher->is_spreading);
+	publisher->may_follow = false;
+	if (!is_done)
+		return;
 	publisher->is_spreading = false;
 	publisher->spreads++;
 	pump(me, publisher);
@@ -130,8 +146,8 @@ static inline struct message *message_of(struct worker *me, const struct publish
 /* Publishes what is left until it has to wait; the answer calls it again. */
 static inline void pump(struct worker *me, struct publisher *publisher)
 {
-	while (publisher->next < publisher->end && !publisher->is_spreading &&
-	       !publisher->credit.pprev) {
+	while (publisher->next < publisher->end &&
+	       (!publisher->is_spreading || publisher->may_follow) && !publisher->credit.pprev) {
 		uint64_t token = publisher->next % RECEIPTS_MAX;
 		struct publication publication = {
 			.message = message_of(me, publisher),
@@ -152,7 +168,10 @@ static inline void pump(struct worker *me, struct publisher *publisher)
 		CHECK(publisher->waiting_for[token] == 0);
 		publisher->waiting_for[token] = (uint16_t)publication.waiting;
 		publisher->receipts_due += publication.waiting;
-		publisher->is_spreading = publication.is_spreading;
+		if (publication.is_spreading) {
+			publisher->is_spreading = true;
+			publisher->may_follow = publication.may_follow;
+		}
 		publisher->next++;
 	}
 	if (publisher->next == publisher->end && !publisher->is_spreading &&

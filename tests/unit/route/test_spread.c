@@ -82,6 +82,59 @@ static void another_publisher_passes_a_fan_out_by(void **unused)
 	world_end();
 }
 
+/* A turn does one slice, however many fan-outs there are: others do not wait longer. */
+static void fan_outs_take_turns(void **unused)
+{
+	static const struct route_settings slices = {.fanout_slice = 10};
+	struct publisher *publishers[PUBLISHERS];
+	struct subscriber *crowd[CROWD];
+
+	(void)unused;
+	world_begin(1, 16, &slices);
+	world.most_in_a_turn = 0;
+	crowd_make(crowd, CROWD);
+	for (uint32_t i = 0; i < PUBLISHERS; i++) {
+		publishers[i] = publisher_make(0, i);
+		publishers[i]->topics[0] = publishers[i]->topics[1] = "big";
+		publisher_start(publishers[i], 1);
+	}
+	for (unsigned i = 0; i < PUBLISHERS; i++)
+		assert_true(latch_wait(&publishers[i]->done));
+	assert_int_equal(world.most_in_a_turn, 10);
+	for (unsigned i = 0; i < CROWD; i++) {
+		assert_int_equal(crowd[i]->count, PUBLISHERS);
+		subscriber_free(crowd[i]);
+	}
+	for (unsigned i = 0; i < PUBLISHERS; i++)
+		publisher_free(publishers[i]);
+	world_end();
+}
+
+/* The other half of them is on another worker, where they come as letters. */
+static void what_a_publisher_says_at_once_goes_through_the_same_slices(void **unused)
+{
+	static const struct route_settings slices = {.fanout_slice = 10};
+	struct subscriber *crowd[CROWD];
+	struct publisher *publisher;
+
+	(void)unused;
+	world_begin(2, 64, &slices);
+	crowd_make(crowd, CROWD);
+	publisher = publisher_make(0, 0);
+	publisher->topics[0] = publisher->topics[1] = "big";
+	publisher->wants_receipt = true;
+	publisher_start(publisher, 40);
+	assert_true(latch_wait(&publisher->done));
+	assert_int_equal(publisher->spreads, 3); /* of 16, 16 and 8 */
+	for (unsigned i = 0; i < CROWD; i++) {
+		assert_int_equal(crowd[i]->count, 40);
+		assert_false(crowd[i]->is_out_of_order);
+		subscriber_free(crowd[i]);
+	}
+	publisher_free(publisher);
+	world_end();
+}
+
 /* Endpoints that go in the middle of a fan-out. */
 
 #define MANY 400
@@ -260,6 +313,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_publisher_keeps_its_order_across_fan_outs_in_slices),
 		cmocka_unit_test(another_publisher_passes_a_fan_out_by),
+		cmocka_unit_test(fan_outs_take_turns),
+		cmocka_unit_test(what_a_publisher_says_at_once_goes_through_the_same_slices),
 		cmocka_unit_test(who_goes_in_the_middle_of_a_fan_out_is_left_out),
 		cmocka_unit_test(a_publisher_that_goes_in_the_middle_of_its_fan_out_is_not_told),
 		cmocka_unit_test(
