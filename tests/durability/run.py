@@ -20,6 +20,7 @@ from harness import runner      # noqa: E402
 import cases_faults             # noqa: E402,F401
 import cases_start              # noqa: E402,F401
 import cases_steady             # noqa: E402,F401
+import cases_stuck              # noqa: E402,F401
 import cases_torture            # noqa: E402,F401
 import cases_shim               # noqa: E402,F401
 import cases_wills              # noqa: E402,F401

@@ -9,9 +9,11 @@ import random
 import struct
 
 FOR_EVER = 0xFFFFFFFF
-CONTROL = "<IIIIIIIIIIII"   # struct shim_control
+CONTROL = "<IIIIIIIIIIIIII" # struct shim_control
 FIELDS = ("write_error", "write_times", "grow_error", "grow_times", "sync_error", "sync_times",
-          "short_writes", "sync_delay_ms", "sync_lies", "writes", "syncs", "faults")
+          "short_writes", "sync_delay_ms", "sync_lies", "writes", "syncs", "faults", "only", "calls")
+# enum shim_call
+PWRITE, WRITEV, WRITE, SIZE, FDATASYNC, DSYNC, MSYNC = (1 << bit for bit in range(7))
 UNDO_BYTES = 256 << 20
 HEADER = "<IIQ"             # struct shim_undo
 RECORD = "<IIQQQQQQQ240s"   # struct shim_record
@@ -60,7 +62,7 @@ class Shim:
         for kind in ("write", "grow", "sync"):
             self[kind + "_times"] = 0
             self[kind + "_error"] = 0
-        self["short_writes"] = self["sync_delay_ms"] = 0
+        self["short_writes"] = self["sync_delay_ms"] = self["only"] = 0
 
     @contextlib.contextmanager
     def failing(self, kind, error=errno.EIO, times=FOR_EVER):

@@ -36,6 +36,8 @@
 static struct {
 	ssize_t (*pwrite)(int, const void *, size_t, off_t);
 	ssize_t (*write)(int, const void *, size_t);
+	ssize_t (*pwritev)(int, const struct iovec *, int, off_t);
+	ssize_t (*writev)(int, const struct iovec *, int);
 	int (*fsync)(int);
 	int (*fdatasync)(int);
 	int (*msync)(void *, size_t, int);
@@ -79,6 +81,8 @@ __attribute__((constructor)) static void start(void)
 {
 	find(&real.pwrite, "pwrite");
 	find(&real.write, "write");
+	find(&real.pwritev, "pwritev");
+	find(&real.writev, "writev");
 	find(&real.fsync, "fsync");
 	find(&real.fdatasync, "fdatasync");
 	find(&real.msync, "msync");
@@ -112,9 +116,15 @@ static bool is_ours(int fd, char *path)
 
 /* Faults. Under the lock. */
 
-static bool is_hit(struct shim_fault *fault)
+static bool is_meant(enum shim_call call)
 {
-	if (fault->error == 0 || fault->times == 0)
+	return control->only == 0 || (control->only & (uint32_t)call);
+}
+
+static bool is_hit(struct shim_fault *fault, enum shim_call call)
+{
+	control->calls |= (uint32_t)call;
+	if (fault->error == 0 || fault->times == 0 || !is_meant(call))
 		return false;
 	if (fault->times != SHIM_FOR_EVER)
 		fault->times--;
@@ -123,22 +133,22 @@ static bool is_hit(struct shim_fault *fault)
 	return true;
 }
 
-static bool write_fails(int fd, uint64_t end)
+static bool write_fails(int fd, uint64_t end, enum shim_call call)
 {
 	struct stat status;
 
 	if (!control)
 		return false;
 	control->writes++;
-	if (is_hit(&control->write))
+	if (is_hit(&control->write, call))
 		return true;
 	return control->grow.error && fstat(fd, &status) == 0 && end > (uint64_t)status.st_size &&
-	       is_hit(&control->grow);
+	       is_hit(&control->grow, call);
 }
 
-static size_t shorten(size_t length)
+static size_t shorten(size_t length, enum shim_call call)
 {
-	if (!control || control->short_writes == 0 || length < 2)
+	if (!control || control->short_writes == 0 || length < 2 || !is_meant(call))
 		return length;
 	control->short_writes--;
 	control->faults++;
@@ -147,12 +157,12 @@ static size_t shorten(size_t length)
 
 /* Without the lock: others may write while a disk is slow. A test that makes it fast again waits no
  * longer. */
-static void be_slow(void)
+static void be_slow(enum shim_call call)
 {
 	uint32_t step_ms = 10;
 	struct timespec pause = {.tv_nsec = step_ms * 1000000l};
 
-	if (!control)
+	if (!control || !is_meant(call))
 		return;
 	for (uint32_t ms = 0; ms < *(volatile uint32_t *)&control->sync_delay_ms; ms += step_ms)
 		nanosleep(&pause, NULL);
@@ -242,18 +252,19 @@ static void settle(int fd, uint64_t end, uint32_t state)
 
 /* Calls. */
 
+/* moves: at the file's position, which goes on. */
 static ssize_t write_at(int fd, const void *data, size_t length, off_t offset, const char *path,
-			bool moves)
+			enum shim_call call, bool moves)
 {
 	bool is_dsync = fcntl(fd, F_GETFL) & O_DSYNC;
 	ssize_t done = -1;
 
 	if (is_dsync)
-		be_slow();
+		be_slow(SHIM_DSYNC);
 	pthread_mutex_lock(&lock);
-	if (!write_fails(fd, (uint64_t)offset + length) &&
-	    !(is_dsync && control && is_hit(&control->sync))) {
-		length = shorten(length);
+	if (!write_fails(fd, (uint64_t)offset + length, call) &&
+	    !(is_dsync && control && is_hit(&control->sync, SHIM_DSYNC))) {
+		length = shorten(length, call);
 		note(fd, path, (uint64_t)offset, length);
 		done = moves ? real.write(fd, data, length) : real.pwrite(fd, data, length, offset);
 	}
@@ -267,7 +278,7 @@ ssize_t pwrite(int fd, const void *data, size_t length, off_t offset)
 
 	if (!is_ours(fd, path))
 		return real.pwrite(fd, data, length, offset);
-	return write_at(fd, data, length, offset, path, false);
+	return write_at(fd, data, length, offset, path, SHIM_PWRITE, false);
 }
 
 /* Where write() would write. */
@@ -286,7 +297,7 @@ ssize_t write(int fd, const void *data, size_t length)
 
 	if (!is_ours(fd, path))
 		return real.write(fd, data, length);
-	return write_at(fd, data, length, position(fd), path, true);
+	return write_at(fd, data, length, position(fd), path, SHIM_WRITE, true);
 }
 
 /* Vectors are joined: a short write may end anywhere in them. */
@@ -308,11 +319,12 @@ static char *join(const struct iovec *vector, int count, size_t *out_length)
 	return data;
 }
 
-ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset)
+static ssize_t write_joined(int fd, const struct iovec *vector, int count, off_t offset,
+			    const char *path, bool moves)
 {
 	size_t length;
 	char *data = join(vector, count, &length);
-	ssize_t done = pwrite(fd, data, length, offset);
+	ssize_t done = write_at(fd, data, length, offset, path, SHIM_WRITEV, moves);
 	int error = errno;
 
 	free(data);
@@ -320,26 +332,22 @@ ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset)
 	return done;
 }
 
+ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset)
+{
+	char path[SHIM_PATH_BYTES];
+
+	if (!is_ours(fd, path))
+		return real.pwritev(fd, vector, count, offset);
+	return write_joined(fd, vector, count, offset, path, false);
+}
+
 ssize_t writev(int fd, const struct iovec *vector, int count)
 {
-	static ssize_t (*next)(int, const struct iovec *, int);
 	char path[SHIM_PATH_BYTES];
-	size_t length;
-	ssize_t done;
-	char *data;
-	int error;
 
-	if (!is_ours(fd, path)) {
-		if (!next)
-			find(&next, "writev");
-		return next(fd, vector, count);
-	}
-	data = join(vector, count, &length);
-	done = write_at(fd, data, length, position(fd), path, true);
-	error = errno;
-	free(data);
-	errno = error;
-	return done;
+	if (!is_ours(fd, path))
+		return real.writev(fd, vector, count);
+	return write_joined(fd, vector, count, position(fd), path, true);
 }
 
 static int sync_file(int fd, int (*call)(int))
@@ -351,12 +359,12 @@ static int sync_file(int fd, int (*call)(int))
 
 	if (!is_ours(fd, path))
 		return call(fd);
-	be_slow();
+	be_slow(SHIM_FDATASYNC);
 	pthread_mutex_lock(&lock);
 	end = undo ? undo->used : 0;
 	if (control)
 		control->syncs++;
-	fails = control && is_hit(&control->sync);
+	fails = control && is_hit(&control->sync, SHIM_FDATASYNC);
 	if (fails)
 		settle(fd, end, SHIM_LOST);
 	pthread_mutex_unlock(&lock);
@@ -392,11 +400,11 @@ int msync(void *address, size_t length, int flags)
 
 	if (!folder)
 		return real.msync(address, length, flags);
-	be_slow();
+	be_slow(SHIM_MSYNC);
 	pthread_mutex_lock(&lock);
 	if (control)
 		control->syncs++;
-	fails = control && is_hit(&control->sync);
+	fails = control && is_hit(&control->sync, SHIM_MSYNC);
 	pthread_mutex_unlock(&lock);
 	return fails ? -1 : real.msync(address, length, flags);
 }
@@ -410,7 +418,7 @@ int ftruncate(int fd, off_t size)
 	if (!is_ours(fd, path))
 		return real.ftruncate(fd, size);
 	pthread_mutex_lock(&lock);
-	if (!write_fails(fd, (uint64_t)size) && fstat(fd, &status) == 0) {
+	if (!write_fails(fd, (uint64_t)size, SHIM_SIZE) && fstat(fd, &status) == 0) {
 		if (size < status.st_size)
 			note(fd, path, (uint64_t)size, (uint64_t)(status.st_size - size));
 		else if (size > status.st_size)
@@ -429,7 +437,7 @@ int fallocate(int fd, int mode, off_t offset, off_t length)
 	if (!is_ours(fd, path))
 		return real.fallocate(fd, mode, offset, length);
 	pthread_mutex_lock(&lock);
-	if (!write_fails(fd, (uint64_t)offset + (uint64_t)length))
+	if (!write_fails(fd, (uint64_t)offset + (uint64_t)length, SHIM_SIZE))
 		result = real.fallocate(fd, mode, offset, length);
 	pthread_mutex_unlock(&lock);
 	return result;

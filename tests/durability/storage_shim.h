@@ -14,6 +14,17 @@
 
 #define SHIM_FOR_EVER UINT32_MAX
 
+/* Which calls are meant, or-ed. */
+enum shim_call {
+	SHIM_PWRITE = 1 << 0,
+	SHIM_WRITEV = 1 << 1,	 /* and pwritev */
+	SHIM_WRITE = 1 << 2,	 /* at the file's position */
+	SHIM_SIZE = 1 << 3,	 /* ftruncate, fallocate */
+	SHIM_FDATASYNC = 1 << 4, /* and fsync */
+	SHIM_DSYNC = 1 << 5,	 /* what writes through O_DSYNC are besides */
+	SHIM_MSYNC = 1 << 6,
+};
+
 /* A fault of a kind of call: fails `times` times with error (0: none), counted down. */
 struct shim_fault {
 	uint32_t error;
@@ -29,6 +40,8 @@ struct shim_control {
 	uint32_t sync_lies;	 /* not 0: a sync says that all is well, and covers nothing */
 	/* What happened, for the tests to see that the fault was met. */
 	uint32_t writes, syncs, faults;
+	uint32_t only;	/* enum shim_call: only these fail or are slow; 0: all */
+	uint32_t calls; /* enum shim_call: those that there were */
 };
 
 #define SHIM_UNDO_BYTES (256u << 20)

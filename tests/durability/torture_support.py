@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the durability cases share."""
+import contextlib
 import os
 
-from harness.broker import ROOT, BrokerError, default_bin
+from harness.broker import ROOT, Broker, BrokerError, default_bin
+from harness.mqtt_raw import V5, Client
 from harness.runner import Skip
+from shim import Shim
 
 
 def equal(got, wanted):
@@ -37,3 +40,33 @@ def store_config(durability="disk"):
     if os.geteuid() == 0:
         lines.append("user root")
     return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def shimmed(config, durability="disk"):
+    """A broker that runs on a disk that can fail, and the shim that makes it."""
+    broker = Broker(config + store_config(durability), workers=3)
+    broker._prepare()
+    os.mkdir(broker.path("store"), 0o700)
+    shim = Shim(shim_library(), broker.dir, broker.path("store"))
+    broker.extra_env.update(shim.env)
+    try:
+        broker.start_again()
+        yield broker, shim
+        shim.mend()
+        broker.stop()
+    finally:
+        broker.kill()
+        shim.close()
+        broker._remove_dir()
+
+
+def persistent(broker, name, version=V5, **connect_args):
+    """A connected client whose session is kept."""
+    client = Client(broker.port, version, client_id=name, name=name)
+    client.open(clean=False, properties=EXPIRY if version == V5 else None, **connect_args)
+    return client
+
+
+EXPIRY = {"session_expiry_interval": 1000}
+FOR_EVER_MS = 1 << 30

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What outlives the broker: after a restart, and after kill -9, everything that was acknowledged is
 there again."""
-import contextlib
 import os
 import pathlib
 import re
 import subprocess
+import tempfile
 import time
 
+from harness import tmpfs
 from harness.broker import default_bin, wait_until
 from harness.mqtt_raw import (PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, V5, V311, Client, pingreq,
                               puback, pubcomp, publish, pubrec, pubrel)
-from harness.runner import Skip, case
+from harness.runner import case
 from harness.websocket import request
 from support import DEADLINE_S, equal, nightjar_only, running, sys_value
 
@@ -460,24 +461,6 @@ def mosquitto_db(_t):
         equal(len(re.findall("import-mosquitto", broker.log())), 1)     # there is a store now
 
 
-@contextlib.contextmanager
-def _tmpfs(size):
-    if os.geteuid() != 0:
-        raise Skip("mounting a tmpfs needs root")
-    folder = f"/tmp/nightjar-tmpfs-{os.getpid()}-{time.monotonic_ns()}"
-    os.mkdir(folder)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=1777", "tmpfs", folder],
-                          capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        os.rmdir(folder)
-        raise Skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=False)
-        os.rmdir(folder)
-
-
 def _fill(sender, topic, size, most=12000):
     """Publishes until it is refused; the numbers that were taken."""
     taken = []
@@ -622,7 +605,8 @@ def full_and_patient(_t):
 @case("A full disk: what has to be kept is refused, until there is room again")
 def full_disk(_t):
     nightjar_only()
-    with _tmpfs("64m") as folder:
+    with tempfile.TemporaryDirectory() as parent, tmpfs.mounted(parent, "64m") as folder:
+        os.chmod(folder, 0o777)
         filler = pathlib.Path(folder, "filler")
         filler.write_bytes(bytes(32 << 20))
         config = WEB + f"persistence true\npersistence_location {folder}/store\nmax_queued_messages 0\n"

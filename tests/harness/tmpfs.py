@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small disk of a case's own."""
+import contextlib
+import os
+import subprocess
+
+from harness.runner import Skip
+
+
+@contextlib.contextmanager
+def mounted(folder, size):
+    """A tmpfs of this size in this folder, which exists."""
+    if os.geteuid() != 0:
+        raise Skip("mounting a tmpfs needs root")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "tmpfs", folder],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False)
+
+
+def fill(folder):
+    """Takes all the room that is left; returns what gives it back."""
+    path = os.path.join(folder, "filler")
+    with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(65536))
+    return lambda: os.unlink(path)
