@@ -155,7 +155,7 @@ struct ledger {
 
 void ledger_init(struct ledger *ledger);
 void ledger_fini(struct ledger *ledger);
-/* Reads all that is stored; with a full check of what belongs together. */
+/* Reads all that is stored, in the present format (upgrade.h); checks all that belongs together. */
 enum err ledger_load(struct ledger *ledger, struct kv *kv, struct err_detail *detail) ERR_CHECKED;
 
 /* The batch has to live until it is written. ERR_INVALID: its bytes make no sense. */

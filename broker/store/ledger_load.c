@@ -222,15 +222,8 @@ static enum err load_meta(struct load *load)
 	}
 	if (err != ERR_NONE)
 		return err;
-	if (!record_get_meta(value, meta) && meta->format <= STORE_FORMAT)
+	if (!record_get_meta(value, meta))
 		return damaged(load, KV_META, 0, "it does not read");
-	if (meta->format > STORE_FORMAT)
-		return err_set(
-			load->detail, ERR_UNSUPPORTED,
-			"The store has format %u, and this broker knows formats up to %u: "
-			"it was written by a newer version. Start that one, or choose another "
-			"persistence_location",
-			meta->format, STORE_FORMAT);
 	load->ledger->next_record = meta->next_record;
 	return ERR_NONE;
 }

@@ -438,11 +438,6 @@ bool record_get_meta(struct slice value, struct meta_record *out)
 	struct unpack from;
 
 	memset(out, 0, sizeof *out);
-	/* The format is read first: a newer one may look different behind it. */
-	if (value.len >= 5) {
-		from = unpack_of(slice_of(value.data + 1, 4));
-		out->format = unpack_u32(&from);
-	}
 	if (!record_open(value, &from))
 		return false;
 	out->format = unpack_u32(&from);

@@ -14,7 +14,11 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define RING_MAGIC UINT64_C(0x31474e49524a4e01)
+/* The highest byte is the version of what is in it. */
+#define RING_NAME UINT64_C(0x474e49524a4e01)
+#define RING_NAME_BITS (UINT64_MAX >> 8)
+#define RING_VERSION ((uint64_t)'1')
+#define RING_MAGIC (RING_VERSION << 56 | RING_NAME)
 #define HEADER_BYTES 4096
 #define SKIP UINT32_MAX
 
@@ -209,6 +213,38 @@ static enum err map_old(const char *path, struct ring_reader *reader, struct err
 	return ERR_NONE;
 }
 
+enum err ring_check_versions(const char *directory, struct err_detail *detail)
+{
+	char path[4096];
+	uint64_t magic;
+	int fd;
+
+	for (unsigned i = 0;; i++) {
+		path_of(path, sizeof path, directory, i);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return ERR_NONE;
+		if (read(fd, &magic, sizeof magic) != sizeof magic)
+			magic = 0;
+		close(fd);
+		if ((magic & RING_NAME_BITS) == RING_NAME && magic != RING_MAGIC)
+			return err_set(
+				detail, ERR_UNSUPPORTED,
+				"%s was left by another version of the broker, which was killed. "
+				"Start that version once, and stop it, so that what it has "
+				"acknowledged is in the store. Nothing was changed",
+				path);
+	}
+}
+
+/* Of another start: all of it was committed. Damaged: as a power cut does it. */
+static bool is_readable(const struct ring_reader *reader, uint64_t nonce)
+{
+	return reader->header->magic == RING_MAGIC && reader->header->nonce == nonce &&
+	       reader->capacity >= sizeof(struct entry_header) &&
+	       reader->capacity <= reader->mapped - HEADER_BYTES;
+}
+
 enum err ring_reader_open(const char *directory, unsigned index, uint64_t nonce, uint64_t applied,
 			  struct ring_reader **out, struct err_detail *detail)
 {
@@ -227,9 +263,7 @@ enum err ring_reader_open(const char *directory, unsigned index, uint64_t nonce,
 	}
 	*out = reader;
 	reader->capacity = reader->header->capacity;
-	/* Of another start: all of it was committed. */
-	if (reader->header->magic != RING_MAGIC || reader->header->nonce != nonce ||
-	    reader->capacity == 0 || reader->capacity > reader->mapped - HEADER_BYTES) {
+	if (!is_readable(reader, nonce)) {
 		ring_reader_close(out);
 		return ERR_NOT_FOUND;
 	}
@@ -253,6 +287,13 @@ static bool read_header(const struct ring_reader *reader, struct entry_header *o
 	return out->checksum == checksum_of(out, reader->bytes + position + sizeof *out);
 }
 
+/* No batch is taken when one before it is not there. */
+static bool follows(const struct ring_reader *reader, uint64_t sequence)
+{
+	return reader->sequence ? sequence == reader->sequence + 1
+				: sequence <= reader->applied + 1;
+}
+
 bool ring_reader_next(struct ring_reader *reader, struct ring_entry *out)
 {
 	struct entry_header header;
@@ -270,7 +311,7 @@ bool ring_reader_next(struct ring_reader *reader, struct ring_entry *out)
 			reader->at += to_end;
 			continue;
 		}
-		if (reader->sequence && header.sequence != reader->sequence + 1)
+		if (!follows(reader, header.sequence))
 			return false;
 		*out = (struct ring_entry){
 			.sequence = header.sequence,

@@ -9,6 +9,9 @@
  * The worker writes at the head, header last; the writer moves the tail when the tables have it on
  * disk. What the page cache holds survives the death of the process; after the loss of power, a batch that
  * is not whole fails its checksum, and it and all behind it count as not there.
+ *
+ * A broker that ends in order removes its rings. What another version left is refused, not replayed:
+ * RING_VERSION rises with the layout of entries and of posts (post.h).
  */
 #ifndef NIGHTJAR_STORE_RING_H
 #define NIGHTJAR_STORE_RING_H
@@ -37,6 +40,9 @@ bool ring_add(struct ring *ring, struct ring_entry *entry);
 void ring_release(struct ring *ring, uint64_t end, uint64_t sequence);
 /* Should the writer make room soon? Any thread. */
 bool ring_is_filling(const struct ring *ring);
+
+/* ERR_UNSUPPORTED: another version was killed, and left what this one cannot read. */
+enum err ring_check_versions(const char *directory, struct err_detail *detail) ERR_CHECKED;
 
 /* What an earlier process left. next: false at the end. */
 struct ring_reader;

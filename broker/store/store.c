@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/replay.h"
+#include "store/upgrade.h"
 
 #define PATH_BYTES 4096
 #define RING_MAX_BYTES (UINT64_C(16) << 20)
@@ -135,6 +136,9 @@ static enum err open_tables(struct store *store, struct err_detail *detail)
 		err = lock_directory(settings->directory, &store->lock_fd, detail);
 	if (err != ERR_NONE)
 		return err;
+	err = ring_check_versions(settings->directory, detail);
+	if (err != ERR_NONE)
+		return err;
 	warn_of_mosquitto(settings->directory);
 	snprintf(path, sizeof path, "%s/nightjar.db", settings->directory);
 	return kv_lmdb_open(&lmdb, &store->kv, detail);
@@ -236,6 +240,10 @@ enum err store_open(const struct store_settings *settings, struct store **out,
 	if (err == ERR_NONE)
 		err = open_tables(store, detail);
 	if (err == ERR_NONE)
+		err = upgrade_run(store->kv,
+				  settings->upgrade_road ? settings->upgrade_road : &upgrade_road,
+				  detail);
+	if (err == ERR_NONE)
 		err = ledger_load(&store->ledger, store->kv, detail);
 	if (err == ERR_NONE) {
 		store->started_wall_ms = store->ledger.meta.wall_ms;
@@ -289,9 +297,19 @@ static void free_waiting(struct store *store)
 	}
 }
 
+/* The threads have ended. */
+static bool all_is_on_disk(const struct store *store)
+{
+	for (unsigned i = 0; i < WORKERS_MAX; i++)
+		if (store->batches[i])
+			return false;
+	return store->has_writer && !store->retry_ms && mailbox_is_empty(store->mailbox);
+}
+
 void store_close(struct store **store_ref)
 {
 	struct store *store = *store_ref;
+	bool rings_are_done;
 
 	if (!store)
 		return;
@@ -304,10 +322,13 @@ void store_close(struct store **store_ref)
 	pthread_mutex_unlock(&store->reader_lock);
 	if (store->has_reader)
 		pthread_join(store->reader, NULL);
+	rings_are_done = store->ledger.meta.rings > 0 && all_is_on_disk(store);
 	free_waiting(store);
 	for (unsigned i = 0; i < WORKERS_MAX; i++)
 		if (store->workers[i])
 			store_worker_fini(store->workers[i]->worker);
+	if (rings_are_done)
+		ring_remove_all(store->settings.directory, 0);
 	ledger_fini(&store->ledger);
 	if (store->kv)
 		store->kv->ops->close(&store->kv);

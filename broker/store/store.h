@@ -39,6 +39,7 @@
 
 struct store;
 struct store_worker;
+struct upgrade_road;
 
 /* Open and close. */
 
@@ -55,11 +56,12 @@ struct store_settings {
 	unsigned workers;
 	struct store_image
 		*image; /* memory only: what it holds outlives it (tests); NULL: its own */
+	const struct upgrade_road *upgrade_road; /* upgrade.h; NULL: to this version's format */
 };
 
 /*
- * Main thread. Locks the directory, checks all that is stored, replays what a `process` broker left.
- * ERR_DENIED: another broker uses it, or its permissions; ERR_INVALID: damaged, nothing was changed;
+ * Main thread. Locks the directory, upgrades what an older version wrote, checks all that is stored,
+ * replays what a `process` broker left. ERR_DENIED: another broker uses it, or its permissions; ERR_INVALID: damaged, nothing was changed;
  * ERR_UNSUPPORTED: written by a newer version.
  */
 enum err store_open(const struct store_settings *settings, struct store **out,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "store/upgrade.h"
 
 #define PATH_BYTES 4096
 #define TRANSACTION_RECORDS 20000
@@ -38,11 +39,26 @@ static void db_path(char *out, const char *directory)
 	snprintf(out, PATH_BYTES, "%s/nightjar.db", directory);
 }
 
+static enum err check_format(struct kv *kv, struct err_detail *detail)
+{
+	uint32_t format;
+	enum err err = upgrade_look(kv, &upgrade_road, &format, detail);
+
+	if (err == ERR_NONE && format && format != STORE_FORMAT)
+		return err_set(
+			detail, ERR_UNSUPPORTED,
+			"The store has format %u, of an older version, and this program reads "
+			"format %u. Start the broker once: it upgrades the store",
+			format, STORE_FORMAT);
+	return err;
+}
+
 enum err tables_open(const char *directory, struct kv **out, struct err_detail *detail)
 {
 	char path[PATH_BYTES];
 	struct kv_lmdb_settings settings = {.path = path, .read_only = true};
 	struct stat status;
+	enum err err;
 
 	*out = NULL;
 	db_path(path, directory);
@@ -51,7 +67,12 @@ enum err tables_open(const char *directory, struct kv **out, struct err_detail *
 			       "There is no store in %s (%s: %s). Name its persistence_location "
 			       "with -d",
 			       directory, path, strerror(errno));
-	return kv_lmdb_open(&settings, out, detail);
+	err = kv_lmdb_open(&settings, out, detail);
+	if (err == ERR_NONE)
+		err = check_format(*out, detail);
+	if (err != ERR_NONE && *out)
+		(*out)->ops->close(out);
+	return err;
 }
 
 bool tables_are_in_use(const char *directory, int *out_fd)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import subprocess
 import tempfile
 
@@ -228,3 +229,34 @@ def beside_a_broker(_t):
         with running(f"persistence true\npersistence_location {path}/copy\nuser root\n") as broker:
             got = run(*tool("mosquitto_sub", broker.port, 5, "-t", "a", "-C", "1"))
             equal(got.strip(), "first")
+
+
+@case("A store of a newer version is refused by the broker and by nightjar-store, and left as it is")
+def newer_version(_t):
+    nightjar_only()
+    with folder() as path:
+        config = f"persistence true\npersistence_location {path}/store\nuser root\n"
+        file = pathlib.Path(path, "store", "nightjar.db")
+        with running(config) as broker:
+            pub(broker.port, "-t", "a", "-q", "1", "-r", "-m", "kept")
+            broker.stop()
+            good = file.read_bytes()
+            # The META record: key 0, then the record's version and the format.
+            newer = good.replace(bytes(8) + b"\x01\x01\0\0\0", bytes(8) + b"\x01\x07\0\0\0")
+            assert newer != good
+            file.write_bytes(newer)
+            broker.expect_exit = 1
+            broker._spawn()
+            equal(broker.proc.wait(DEADLINE_S), 1)
+            broker.wait_log("format 7, and this version knows formats up to 1.*newer version")
+            broker.check()
+            if not is_thread_sanitized():
+                for command in (["check"], ["dump"], ["export"], ["compact"],
+                                ["backup", f"{path}/copy"]):
+                    assert "newer version" in refused(f"{path}/store", *command), command
+            equal(file.read_bytes(), newer)
+            file.write_bytes(good)
+            broker.expect_exit = 0
+            broker.start_again()
+            got = run(*tool("mosquitto_sub", broker.port, 5, "-t", "a", "-C", "1"))
+            equal(got.strip(), "kept")

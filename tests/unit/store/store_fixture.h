@@ -10,6 +10,9 @@
 #include "../runtime/runtime_fixture.h"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/hash.h"
 #include "store/engine.h"
@@ -25,6 +28,7 @@ struct shop {
 	struct store *store;
 	struct runtime *runtime;
 	struct store_image *image;
+	const struct upgrade_road *road; /* NULL: the broker's */
 	char directory[64];
 	pthread_mutex_t lock;
 	char *lines[LINES_MAX]; /* of the last recovery */
@@ -141,6 +145,7 @@ static inline enum err shop_try(void)
 		.max_bytes = shop.max_bytes,
 		.workers = shop.workers,
 		.image = shop.image,
+		.upgrade_road = shop.road,
 	};
 
 	return store_open(&settings, &shop.store, &shop.detail);
@@ -214,6 +219,41 @@ static inline int shop_teardown(void **unused)
 		closedir(directory);
 	rmdir(shop.directory);
 	return 0;
+}
+
+/* A file of the directory, as bytes. */
+
+static inline struct slice shop_read_file(const char *name)
+{
+	struct stat status;
+	uint8_t *bytes;
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/%s", shop.directory, name);
+	fd = open(path, O_RDONLY);
+	assert_int_equal(fstat(fd, &status), 0);
+	bytes = malloc((size_t)status.st_size);
+	assert_int_equal(read(fd, bytes, (size_t)status.st_size), status.st_size);
+	close(fd);
+	return slice_of(bytes, (size_t)status.st_size);
+}
+
+static inline void shop_write_file(const char *name, struct slice bytes)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/%s", shop.directory, name);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(write(fd, bytes.data, bytes.len), bytes.len);
+	close(fd);
+}
+
+static inline void slice_free(struct slice *bytes)
+{
+	free((void *)(uintptr_t)bytes->data);
+	*bytes = SLICE_NONE;
 }
 
 /* A function on a worker, in a turn of its own; returns when that has ended. */
@@ -314,6 +354,32 @@ static inline void expect_lines(const char *text, unsigned count)
 	for (unsigned i = 0; i < shop.line_count; i++)
 		fprintf(stderr, "  %s\n", shop.lines[i]);
 	fail_msg("%u lines with '%s', not %u", lines_with(text), text, count);
+}
+
+/* A child opens the store, does the work, and is killed when that is committed. */
+static inline void shop_fill_and_die(void (*work)(void))
+{
+	int fds[2], status;
+	char byte;
+	pid_t child;
+
+	assert_int_equal(pipe(fds), 0);
+	child = fork();
+	if (child == 0) {
+		shop_open();
+		work();
+		settle();
+		if (write(fds[1], "x", 1) != 1)
+			abort();
+		for (;;)
+			pause();
+	}
+	close(fds[1]);
+	assert_int_equal(read(fds[0], &byte, 1), 1);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	close(fds[0]);
 }
 
 /* What a test posts. */

@@ -2,10 +2,6 @@
 /* test_faults.c - what a store promises when the disk does not do as it should, or the process dies. */
 #include "store_fixture.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-
 static uint64_t numbers[64];
 
 static void post_alpha(struct worker *me, void *unused)
@@ -199,38 +195,6 @@ static void a_directory_that_others_may_write_in_is_refused(void **unused)
 	store_close(&shop.store);
 }
 
-static void file_path(char *out, size_t size)
-{
-	snprintf(out, size, "%s/nightjar.db", shop.directory);
-}
-
-static struct slice file_read(void)
-{
-	struct stat status;
-	uint8_t *bytes;
-	char path[128];
-	int fd;
-
-	file_path(path, sizeof path);
-	fd = open(path, O_RDONLY);
-	assert_int_equal(fstat(fd, &status), 0);
-	bytes = malloc((size_t)status.st_size);
-	assert_int_equal(read(fd, bytes, (size_t)status.st_size), status.st_size);
-	close(fd);
-	return slice_of(bytes, (size_t)status.st_size);
-}
-
-static void file_write(struct slice bytes)
-{
-	char path[128];
-	int fd;
-
-	file_path(path, sizeof path);
-	fd = open(path, O_RDWR | O_TRUNC);
-	assert_int_equal(write(fd, bytes.data, bytes.len), bytes.len);
-	close(fd);
-}
-
 static void fill(struct worker *me, void *unused)
 {
 	char payload[200];
@@ -255,24 +219,24 @@ static void a_damaged_file_is_refused_and_left_alone(void **unused)
 	on_worker(0, fill, NULL);
 	settle();
 	shop_close();
-	good = file_read();
+	good = shop_read_file("nightjar.db");
 	bad = slice_of(malloc(good.len), good.len);
 	for (size_t at = 8192; at < good.len; at += 1021) {
 		memcpy((uint8_t *)(uintptr_t)bad.data, good.data, good.len);
 		((uint8_t *)(uintptr_t)bad.data)[at] ^= 0xff;
-		file_write(bad);
+		shop_write_file("nightjar.db", bad);
 		if (shop_try() == ERR_NONE) {
 			store_close(&shop.store);
 			continue;
 		}
 		refused++;
 		assert_non_null(strstr(shop.detail.text, "damaged"));
-		after = file_read();
+		after = shop_read_file("nightjar.db");
 		assert_true(slice_equal(after, bad));
-		free((void *)(uintptr_t)after.data);
+		slice_free(&after);
 	}
-	free((void *)(uintptr_t)good.data);
-	free((void *)(uintptr_t)bad.data);
+	slice_free(&good);
+	slice_free(&bad);
 	assert_true(refused > 20);
 }
 
@@ -286,7 +250,7 @@ static void a_file_that_is_cut_short_is_refused(void **unused)
 	on_worker(0, fill, NULL);
 	settle();
 	shop_close();
-	file_path(path, sizeof path);
+	snprintf(path, sizeof path, "%s/nightjar.db", shop.directory);
 	assert_int_equal(stat(path, &status), 0);
 	assert_int_equal(truncate(path, status.st_size / 2), 0);
 	assert_int_equal(shop_try(), ERR_INVALID);
@@ -294,59 +258,25 @@ static void a_file_that_is_cut_short_is_refused(void **unused)
 	assert_int_equal(shop_try(), ERR_INVALID);
 }
 
-static void a_newer_format_is_refused(void **unused)
-{
-	(void)unused;
-	shop_open();
-	on_worker(0, post_alpha, NULL);
-	settle();
-	shop.store->ledger.meta.format = STORE_FORMAT + 1;
-	on_worker(0, post_one, "x");
-	settle();
-	shop_close();
-	assert_int_equal(shop_try(), ERR_UNSUPPORTED);
-	assert_non_null(strstr(shop.detail.text, "newer version"));
-}
-
 /* The process dies. */
 
-static void fill_and_die(int pipe_fd)
+static void fill_and_acknowledge(void)
 {
-	shop_open();
 	on_worker(0, post_alpha, NULL);
 	settle();
 	on_worker(0, post_one, "first");
 	on_worker(1, post_one, "second");
 	on_worker(0, post_one, "third");
 	on_worker(0, one_is_done, NULL);
-	settle();
-	if (write(pipe_fd, "x", 1) != 1)
-		abort();
-	for (;;)
-		pause();
 }
 
-/* The child is killed as soon as it has seen all committed. */
 static void what_is_committed_survives_the_death_of_the_process(void **unused)
 {
-	int fds[2], status;
-	char byte;
-	pid_t child;
-
 	(void)unused;
 #ifdef RCU_TELLS_TSAN
 	skip(); /* ThreadSanitizer has no threads after a fork */
 #endif
-	assert_int_equal(pipe(fds), 0);
-	child = fork();
-	if (child == 0)
-		fill_and_die(fds[1]);
-	assert_int_equal(read(fds[0], &byte, 1), 1);
-	kill(child, SIGKILL);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFSIGNALED(status));
-	close(fds[0]);
-	close(fds[1]);
+	shop_fill_and_die(fill_and_acknowledge);
 	shop_open();
 	expect_lines("session 1 alpha", 1);
 	expect_lines("message 1 t=first", 1);
@@ -465,7 +395,6 @@ int main(void)
 		WITH(a_directory_that_others_may_write_in_is_refused, LMDB_DISK),
 		WITH(a_damaged_file_is_refused_and_left_alone, LMDB_DISK),
 		WITH(a_file_that_is_cut_short_is_refused, LMDB_DISK),
-		WITH(a_newer_format_is_refused, LMDB_DISK),
 		WITH(what_is_committed_survives_the_death_of_the_process, LMDB_DISK),
 		WITH(what_is_committed_survives_the_death_of_the_process, LMDB_PROCESS),
 		WITH(steady_load_does_not_let_the_file_grow, LMDB_DISK),
