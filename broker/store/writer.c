@@ -20,7 +20,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define PROCESS_DELAY_MS 1000
+/* With the commit itself, a power cut takes less than a second. */
+#define PROCESS_DELAY_MS 800
 #define RETRY_MS 1000
 #define HELD_MAX_MS 10000
 #define HELD_LOOK_MS 1000
@@ -473,7 +474,8 @@ static void sleep_until(struct store *store, uint64_t due)
 	struct timespec until;
 	uint64_t wait_ms;
 
-	if (due <= now || !mailbox_sleep(store->mailbox, false))
+	/* While no batch waits here, the first to come sets the time, also one that nobody waits for. */
+	if (due <= now || !mailbox_sleep(store->mailbox, store->first_waits_ms == 0))
 		return;
 	if (due == UINT64_MAX) {
 		sem_wait(&store->wake);
