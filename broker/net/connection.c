@@ -391,7 +391,7 @@ static void mark_dirty(struct connection *conn)
 	net->dirty_end = &conn->dirty_next;
 }
 
-uint8_t *connection_reserve(struct connection *conn, size_t len)
+uint8_t *connection_reserve_slow(struct connection *conn, size_t len)
 {
 	if (!(conn->flags & (CONNECTION_DIRTY | CONNECTION_CHOKED)))
 		mark_dirty(conn);

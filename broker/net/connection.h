@@ -162,11 +162,26 @@ static inline bool connection_is_closing(const struct connection *conn)
 	return (conn->flags & CONNECTION_CLOSING) != 0;
 }
 
+/* Output is written at once when it has grown to this. */
+#define NET_WRITE_BYTES 65536u
+
+/* The general case of connection_reserve(); call that one. */
+uint8_t *connection_reserve_slow(struct connection *conn, size_t len);
+
 /*
  * Room for len more bytes of output, to be filled at once and counted with connection_wrote().
  * NULL when there is no memory: the connection is then closing.
  */
-uint8_t *connection_reserve(struct connection *conn, size_t len);
+static inline uint8_t *connection_reserve(struct connection *conn, size_t len)
+{
+	size_t end = conn->out_len + len;
+
+	/* Not the first output of this turn, and all of it fits where the last one went. */
+	if ((conn->flags & (CONNECTION_DIRTY | CONNECTION_CHOKED)) == CONNECTION_DIRTY &&
+	    end <= conn->out_cap && end <= NET_WRITE_BYTES)
+		return conn->out + conn->out_len;
+	return connection_reserve_slow(conn, len);
+}
 
 static inline void connection_wrote(struct connection *conn, size_t len)
 {

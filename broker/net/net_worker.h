@@ -19,8 +19,6 @@
 #define NET_READ_COST 512u
 /* The clock is looked at each time so much has been read. */
 #define NET_CLOCK_BYTES (16u * 1024u)
-/* Output is written at once when it has grown to this. */
-#define NET_WRITE_BYTES 65536u
 
 #define NET_CHUNK_CLASSES 3
 

@@ -375,9 +375,21 @@ static void client_on_disconnect(struct client *client, const struct packet_fram
 		     0, NULL);
 }
 
-static void client_on_answer(struct client *client, const struct packet_frame *frame)
+static void take_answer(struct client *client, uint8_t type, uint16_t packet_id,
+			uint8_t reason_code)
 {
 	struct worker *me = client->conn.worker;
+
+	switch (type) {
+	case PACKET_PUBACK: session_on_puback(me, client->session, packet_id, reason_code); break;
+	case PACKET_PUBREC: session_on_pubrec(me, client->session, packet_id, reason_code); break;
+	case PACKET_PUBREL: client_on_pubrel(client, packet_id); break;
+	default: session_on_pubcomp(me, client->session, packet_id); break;
+	}
+}
+
+static void client_on_answer(struct client *client, const struct packet_frame *frame)
+{
 	struct decode_error error;
 	struct ack_packet ack;
 
@@ -385,12 +397,7 @@ static void client_on_answer(struct client *client, const struct packet_frame *f
 		client_protocol_error(client, &error);
 		return;
 	}
-	if (frame->type == PACKET_PUBACK)
-		session_on_puback(me, client->session, ack.packet_id, ack.reason_code);
-	else if (frame->type == PACKET_PUBREC)
-		session_on_pubrec(me, client->session, ack.packet_id, ack.reason_code);
-	else
-		session_on_pubcomp(me, client->session, ack.packet_id);
+	take_answer(client, frame->type, ack.packet_id, ack.reason_code);
 }
 
 static void client_on_unexpected(struct client *client, const struct packet_frame *frame)
@@ -414,8 +421,8 @@ static bool dispatch_online(struct client *client, const struct packet_frame *fr
 	case PACKET_UNSUBSCRIBE: return client_on_unsubscribe(client, frame);
 	case PACKET_PUBACK:
 	case PACKET_PUBREC:
+	case PACKET_PUBREL:
 	case PACKET_PUBCOMP: client_on_answer(client, frame); return true;
-	case PACKET_PUBREL: client_on_pubrel(client, frame); return true;
 	case PACKET_PINGREQ: client_on_pingreq(client, frame); return true;
 	case PACKET_DISCONNECT: client_on_disconnect(client, frame); return true;
 	case PACKET_AUTH: client_on_auth(client, frame); return true;
@@ -523,6 +530,21 @@ static enum step take_packet(struct client *client, struct slice rest, size_t *u
 	return STEP_NEXT;
 }
 
+/* Four bytes that no limit is below: at QoS 2 they are three of four packets. */
+static bool take_brief_answer(struct client *client, struct slice rest, size_t *used)
+{
+	uint16_t packet_id;
+	uint8_t type;
+
+	if (client->state != CLIENT_ONLINE || !ack_decode_brief(rest, &type, &packet_id))
+		return false;
+	client->conn.in_wanted = 0;
+	take_answer(client, type, packet_id, RC_SUCCESS);
+	counter_add(client->conn.worker->counters, received_counter[type], 1);
+	*used += ACK_BRIEF_BYTES;
+	return true;
+}
+
 static size_t client_on_bytes(struct connection *conn, struct slice bytes)
 {
 	struct client *client = client_of_connection(conn);
@@ -533,7 +555,8 @@ static size_t client_on_bytes(struct connection *conn, struct slice bytes)
 	       !(conn->flags & CONNECTION_PAUSED)) {
 		struct slice rest = slice_of(bytes.data + used, bytes.len - used);
 
-		if (take_packet(client, rest, &used) == STEP_STOP)
+		if (!take_brief_answer(client, rest, &used) &&
+		    take_packet(client, rest, &used) == STEP_STOP)
 			break;
 	}
 	rcu_read_section_end();

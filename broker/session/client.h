@@ -184,7 +184,7 @@ void client_receipt(struct client *client, uint64_t token);
 
 /* publish.c. false: parked, the packet comes again. */
 bool client_on_publish(struct client *client, const struct packet_frame *frame);
-void client_on_pubrel(struct client *client, const struct packet_frame *frame);
+void client_on_pubrel(struct client *client, uint16_t packet_id);
 extern const struct endpoint_ops client_endpoint_ops;
 
 /* room.c: a publication that would have to be kept, while the store takes nothing. */

@@ -177,8 +177,12 @@ static void enqueue(struct worker *me, struct session *session, const struct del
 void session_finish_slot(struct worker *me, struct session *session, struct window_slot *slot,
 			 enum shared_outcome outcome)
 {
+	struct window_slot *next = window_next(session->window, slot);
 	struct outgoing out = window_remove(session->window, slot);
 
+	/* Answers come in order: the next one is for a message that nobody has touched for a while. */
+	if (next)
+		__builtin_prefetch(next->out.message);
 	counter_sub(me->counters, COUNTER_MESSAGES_INFLIGHT, 1);
 	/* What goes back to its group the group takes over in the store. */
 	if (outcome != SHARED_BACK)

@@ -550,30 +550,23 @@ bool client_on_publish(struct client *client, const struct packet_frame *frame)
 	return true;
 }
 
-void client_on_pubrel(struct client *client, const struct packet_frame *frame)
+void client_on_pubrel(struct client *client, uint16_t packet_id)
 {
-	struct decode_error error;
 	struct session *session = client->session;
 	struct worker *me = client->conn.worker;
 	struct pending_ack ack = {.type = PACKET_PUBCOMP};
-	struct ack_packet pubrel;
-	bool was_known;
+	bool was_known = packet_id_set_remove(&session->received, packet_id);
 
-	if (ack_decode(frame, client->version, &pubrel, &error) == DECODE_BAD) {
-		client_protocol_error(client, &error);
-		return;
-	}
-	was_known = packet_id_set_remove(&session->received, pubrel.packet_id);
 	if (was_known && client->received)
 		client->received--;
-	ack.packet_id = pubrel.packet_id;
+	ack.packet_id = packet_id;
 	ack.reason_code = was_known ? RC_SUCCESS : RC_PACKET_IDENTIFIER_NOT_FOUND;
 	if (!session->kept) {
 		client_send_ack(client, PACKET_PUBCOMP, ack.packet_id, ack.reason_code);
 		return;
 	}
-	if (was_known && !publishing_release(session, pubrel.packet_id))
-		store_received_remove(me, session->kept->id, pubrel.packet_id);
+	if (was_known && !publishing_release(session, packet_id))
+		store_received_remove(me, session->kept->id, packet_id);
 	/* Also one that is not known any more may be known to the store still. */
 	ack.waiting = client_wait_for_commit(client, commit_mark(me),
 					     ack_queue_next_token(&client->acks));

@@ -139,9 +139,11 @@ enum sent send_publish(struct worker *me, struct session *session, const struct 
 		return SENT_NEVER;
 	/* To introduce an alias makes the packet longer. */
 	if (client->topic_alias_maximum &&
-	    (!client->maximum_packet_size || size + ALIAS_BYTES_MAX <= client->maximum_packet_size))
+	    (!client->maximum_packet_size ||
+	     size + ALIAS_BYTES_MAX <= client->maximum_packet_size)) {
 		encoding_use_alias(me, client, out->message, &encoding);
-	size = publish_encoded_size(&encoding);
+		size = publish_encoded_size(&encoding);
+	}
 	room = client_reserve(client, size);
 	if (!room)
 		return SENT_NO_CLIENT;
