@@ -167,44 +167,59 @@ static enum err lmdb_begin(struct kv *kv)
 	return err_of(mdb_txn_begin(lmdb->env, NULL, 0, &lmdb->txn));
 }
 
+/*
+ * One cursor a table and transaction: what is put, removed and looked for comes mostly in order, and a
+ * cursor that stands near does not go down the whole tree again.
+ */
+static int cursor_of(struct kv_lmdb *lmdb, enum kv_table table, MDB_cursor **out)
+{
+	int failed = 0;
+
+	if (!lmdb->cursors[table])
+		failed = mdb_cursor_open(lmdb->txn, lmdb->tables[table], &lmdb->cursors[table]);
+	*out = lmdb->cursors[table];
+	return failed;
+}
+
 static enum err lmdb_put(struct kv *kv, enum kv_table table, struct slice key, struct slice value,
 			 bool append)
 {
-	struct kv_lmdb *lmdb = lmdb_of(kv);
 	MDB_val key_val = val_of(key), value_val = val_of(value);
-	int failed = mdb_put(lmdb->txn, lmdb->tables[table], &key_val, &value_val,
-			     append ? MDB_APPEND : 0);
+	MDB_cursor *cursor;
+	int failed = cursor_of(lmdb_of(kv), table, &cursor);
 
+	if (!failed)
+		failed = mdb_cursor_put(cursor, &key_val, &value_val, append ? MDB_APPEND : 0);
 	if (failed == MDB_KEYEXIST && append)
-		failed = mdb_put(lmdb->txn, lmdb->tables[table], &key_val, &value_val, 0);
+		failed = mdb_cursor_put(cursor, &key_val, &value_val, 0);
 	return err_of(failed);
 }
 
 static enum err lmdb_remove(struct kv *kv, enum kv_table table, struct slice key)
 {
-	struct kv_lmdb *lmdb = lmdb_of(kv);
 	uint8_t copy[KEY_BYTES_MAX]; /* key may lie in the page that changes */
-	MDB_val key_val = {key.len, copy};
-	int failed;
+	MDB_val key_val = {key.len, copy}, value;
+	MDB_cursor *cursor;
+	int failed = cursor_of(lmdb_of(kv), table, &cursor);
 
 	BUG_ON(key.len > sizeof copy);
 	memcpy(copy, key.data, key.len);
-	failed = mdb_del(lmdb->txn, lmdb->tables[table], &key_val, NULL);
+	if (!failed)
+		failed = mdb_cursor_get(cursor, &key_val, &value, MDB_SET);
+	if (!failed)
+		failed = mdb_cursor_del(cursor, 0);
 	return failed == MDB_NOTFOUND ? ERR_NONE : err_of(failed);
 }
 
 static enum err lmdb_find(struct kv *kv, enum kv_table table, struct slice from,
 			  struct slice *out_key, struct slice *out_value)
 {
-	struct kv_lmdb *lmdb = lmdb_of(kv);
 	MDB_val key = val_of(from), value;
-	int failed = 0;
+	MDB_cursor *cursor;
+	int failed = cursor_of(lmdb_of(kv), table, &cursor);
 
-	if (!lmdb->cursors[table])
-		failed = mdb_cursor_open(lmdb->txn, lmdb->tables[table], &lmdb->cursors[table]);
 	if (!failed)
-		failed = mdb_cursor_get(lmdb->cursors[table], &key, &value,
-					from.len ? MDB_SET_RANGE : MDB_FIRST);
+		failed = mdb_cursor_get(cursor, &key, &value, from.len ? MDB_SET_RANGE : MDB_FIRST);
 	if (failed)
 		return err_of(failed);
 	*out_key = slice_of_val(&key);

@@ -180,7 +180,7 @@ bool ring_is_filling(const struct ring *ring)
 		return false;
 	return __atomic_load_n(&ring->shown_head, __ATOMIC_RELAXED) -
 		       __atomic_load_n(&ring->header->tail, __ATOMIC_RELAXED) >
-	       ring->capacity / 4;
+	       ring->capacity / 2;
 }
 
 /* Reading what is left. */
