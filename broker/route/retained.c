@@ -292,18 +292,18 @@ static void pin_locked(struct trie_node *node, void *context)
 	__atomic_add_fetch(&(*out_node)->pins, 1, __ATOMIC_SEQ_CST);
 }
 
-/* For a topic that has no node, or one that is going. The pin keeps the new one until it is set. */
-static enum err set_at_new_node(struct retained *retained, struct message *message)
+/* For a topic that has no node, or one that is going. The pin keeps the new one until it is set.
+ * Inside the section that the place is of. */
+static enum err set_at_new_node(struct retained *retained, struct trie_place *place,
+				struct message *message)
 {
 	struct retained_node *node;
-	enum err err = topic_trie_make(&retained->trie, message_topic(message), pin_locked, &node);
+	enum err err = topic_trie_make(&retained->trie, place, pin_locked, &node);
 
 	if (err != ERR_NONE)
 		return err;
-	rcu_read_section_begin();
 	BUG_ON(!node_install(retained, node, message));
 	retained_unpin(retained, node);
-	rcu_read_section_end();
 	return ERR_NONE;
 }
 
@@ -322,7 +322,8 @@ static void retained_remove(struct retained *retained, struct message *message)
 enum err retained_set(struct worker *me, struct retained *retained, struct message *message)
 {
 	struct retained_node *node;
-	bool is_allowed, is_set = false;
+	struct trie_place place;
+	enum err err = ERR_NONE;
 
 	(void)me;
 	if (!retained_is_set(message)) {
@@ -330,14 +331,13 @@ enum err retained_set(struct worker *me, struct retained *retained, struct messa
 		return ERR_NONE;
 	}
 	rcu_read_section_begin();
-	node = retained_find(retained, message_topic(message));
-	is_allowed = limits_allow(retained, node, message);
-	if (node && is_allowed)
-		is_set = node_install(retained, node, message);
+	node = retained_node_of(topic_trie_look(&retained->trie, message_topic(message), &place));
+	if (!limits_allow(retained, node, message))
+		err = ERR_LIMIT;
+	else if (!node || !node_install(retained, node, message))
+		err = set_at_new_node(retained, &place, message);
 	rcu_read_section_end();
-	if (!is_allowed)
-		return ERR_LIMIT;
-	return is_set ? ERR_NONE : set_at_new_node(retained, message);
+	return err;
 }
 
 void retained_restore_begin(struct retained *retained, uint64_t floor)
@@ -348,27 +348,33 @@ void retained_restore_begin(struct retained *retained, uint64_t floor)
 	topic_trie_unlock(&retained->trie);
 }
 
-enum err retained_restore(struct worker *me, struct retained *retained, struct message *message)
+/* The topic twice: the one that stands there is as good. */
+static void restore_at(struct worker *me, struct retained *retained, struct retained_node *node,
+		       struct message *message)
 {
 	struct message *empty = NULL;
-	struct retained_node *node;
-	enum err err = topic_trie_make(&retained->trie, message_topic(message), pin_locked, &node);
 
-	(void)me;
-	if (err != ERR_NONE)
-		return err;
-	rcu_read_section_begin();
 	message_ref_shared(message);
-	if (message_swap(node, &empty, message)) {
+	if (message_swap(node, &empty, message))
 		account(retained, message, true);
-	} else { /* the topic twice: the one that stands there is as good */
-		struct message *unused = message;
-
-		message_unref_shared(me, &unused);
-	}
+	else
+		message_unref_shared(me, &message);
 	retained_unpin(retained, node);
+}
+
+enum err retained_restore(struct worker *me, struct retained *retained, struct message *message)
+{
+	struct retained_node *node;
+	struct trie_place place;
+	enum err err;
+
+	rcu_read_section_begin();
+	topic_trie_look(&retained->trie, message_topic(message), &place);
+	err = topic_trie_make(&retained->trie, &place, pin_locked, &node);
+	if (err == ERR_NONE)
+		restore_at(me, retained, node, message);
 	rcu_read_section_end();
-	return ERR_NONE;
+	return err;
 }
 
 struct message *retained_get(struct worker *me, struct retained *retained, struct slice topic)

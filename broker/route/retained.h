@@ -60,6 +60,10 @@ void retained_cursor_destroy(struct retained_cursor **cursor);
 struct message *retained_cursor_next(struct worker *me, struct retained_cursor *cursor,
 				     unsigned *budget, bool *out_more);
 
+/* false: nothing matches the filter, so that a cursor is not worth while. It costs a look-up for each
+ * level before the first wildcard; without wildcards the answer is exact. */
+bool retained_may_match(const struct retained *retained, struct slice filter);
+
 uint64_t retained_count(const struct retained *retained);
 uint64_t retained_bytes(const struct retained *retained);
 /* Removes expired messages, looking at no more than budget nodes a call, going round; from worker 0's

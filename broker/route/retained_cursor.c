@@ -238,3 +238,44 @@ struct message *retained_cursor_next(struct worker *me, struct retained_cursor *
 	*out_more = cursor->at != NULL;
 	return message;
 }
+
+/* A tail below the level's parent is all that begins so, or the level's own node leads on. */
+static struct trie_node *look_at_level(const struct retained *retained,
+				       const struct trie_node *parent, struct slice level,
+				       struct slice rest, bool *out_found)
+{
+	const struct topic_trie *trie = &retained->trie;
+	struct trie_node *child = topic_trie_beginning(trie, parent, level);
+	struct trie_node *own = NULL;
+
+	for (; child; child = topic_trie_beginning_next(trie, parent, child, level)) {
+		if (child->kind == TRIE_LITERAL)
+			own = child;
+		else if (topic_matches_filter(trie_node_name(trie->type, child), rest))
+			*out_found = true;
+	}
+	return own;
+}
+
+bool retained_may_match(const struct retained *retained, struct slice filter)
+{
+	struct topic_levels levels = topic_levels_of(filter);
+	struct trie_node *node = retained->trie.root;
+	bool is_found = false;
+	struct slice level;
+
+	rcu_read_section_begin();
+	while (node && !is_found && levels.at) {
+		struct slice rest = slice_of(levels.at, (size_t)(levels.end - levels.at));
+
+		topic_levels_next(&levels, &level);
+		if (slice_equal_string(level, "+") || slice_equal_string(level, "#"))
+			is_found = true;
+		else
+			node = look_at_level(retained, node, level, rest, &is_found);
+	}
+	if (node && !is_found)
+		is_found = retained_node_message(retained_node_of(node)) != NULL;
+	rcu_read_section_end();
+	return is_found;
+}

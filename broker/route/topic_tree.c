@@ -214,11 +214,9 @@ static void attach_locked(struct trie_node *trie_node, void *context)
 }
 
 /* The list exists and is not empty: nobody can take the node away, and nobody else writes here. */
-static bool add_to_living_list(struct topic_tree *tree, uint16_t worker, struct slice filter,
-			       struct topic_link *link)
+static bool add_to_living_list(struct topic_node *node, uint16_t worker, struct topic_link *link)
 {
-	struct topic_node *node = topic_tree_find(tree, filter);
-	struct topic_link **list = node ? node_list(node, worker) : NULL;
+	struct topic_link **list = node_list(node, worker);
 
 	if (!list || !*list)
 		return false;
@@ -227,15 +225,16 @@ static bool add_to_living_list(struct topic_tree *tree, uint16_t worker, struct 
 	return true;
 }
 
-static enum err add_to_new_list(struct topic_tree *tree, uint16_t worker, struct slice filter,
+static enum err add_to_new_list(struct topic_tree *tree, uint16_t worker, struct trie_place *place,
 				struct topic_link *link)
 {
 	struct attach attach = {.link = link, .worker = worker};
-	enum err err = topic_trie_make(&tree->trie, filter, attach_locked, &attach);
+	enum err err = topic_trie_make(&tree->trie, place, attach_locked, &attach);
 
 	if (err == ERR_NONE && !attach.is_done) {
 		attach.slot = calloc(1, sizeof *attach.slot);
-		err = attach.slot ? topic_trie_make(&tree->trie, filter, attach_locked, &attach)
+		topic_trie_look(&tree->trie, place->filter, place);
+		err = attach.slot ? topic_trie_make(&tree->trie, place, attach_locked, &attach)
 				  : ERR_NOMEM;
 		free(attach.slot);
 	}
@@ -245,14 +244,15 @@ static enum err add_to_new_list(struct topic_tree *tree, uint16_t worker, struct
 enum err topic_tree_add(struct topic_tree *tree, uint16_t worker, struct slice filter,
 			struct topic_link *link)
 {
+	struct trie_place place;
+	struct trie_node *node;
 	enum err err = ERR_NONE;
-	bool added;
 
 	rcu_read_section_begin();
-	added = add_to_living_list(tree, worker, filter, link);
+	node = topic_trie_look(&tree->trie, filter, &place);
+	if (!node || !add_to_living_list(topic_node_of(node), worker, link))
+		err = add_to_new_list(tree, worker, &place, link);
 	rcu_read_section_end();
-	if (!added)
-		err = add_to_new_list(tree, worker, filter, link);
 	if (err != ERR_NONE)
 		return err;
 	__atomic_add_fetch(&tree->links, 1, __ATOMIC_RELAXED);

@@ -279,30 +279,13 @@ struct trie_node *topic_trie_beginning_next(const struct topic_trie *trie,
 			      parent, level);
 }
 
-/* Where a filter or topic is, or how far one comes on the way to it. */
-struct place {
-	struct trie_node *node;	  /* it, or the last one that there is above it */
-	struct topic_levels rest; /* what is missing below node; rest.at is NULL: nothing */
-	bool is_whole;		  /* rest is one name */
-	bool has_tail;		  /* below node a tail of another topic begins like rest */
-};
-
-static struct slice place_rest(const struct place *place)
+static struct slice place_rest(const struct trie_place *place)
 {
 	return slice_of(place->rest.at, (size_t)(place->rest.end - place->rest.at));
 }
 
-static struct place place_begin(const struct topic_trie *trie, struct slice filter)
-{
-	return (struct place){
-		.node = trie->root,
-		.rest = topic_levels_of(filter),
-		.is_whole = !trie->type->holds_topics && !topic_filter_has_wildcard(filter),
-	};
-}
-
 /* One level of a topic: down to its node, or to the tail that is all of the rest. */
-static bool place_step_to_topic(const struct topic_trie *trie, struct place *place,
+static bool place_step_to_topic(const struct topic_trie *trie, struct trie_place *place,
 				struct slice level, struct topic_levels behind)
 {
 	const struct trie_node *parent = place->node;
@@ -329,7 +312,7 @@ static bool place_step_to_topic(const struct topic_trie *trie, struct place *pla
 	return true;
 }
 
-static bool place_step_to_filter(const struct topic_trie *trie, struct place *place,
+static bool place_step_to_filter(const struct topic_trie *trie, struct trie_place *place,
 				 struct slice name, struct topic_levels behind)
 {
 	struct level level = level_of(name);
@@ -344,7 +327,7 @@ static bool place_step_to_filter(const struct topic_trie *trie, struct place *pl
 }
 
 /* Goes on down, as far as there are nodes. */
-static void place_descend(const struct topic_trie *trie, struct place *place)
+static void place_descend(const struct topic_trie *trie, struct trie_place *place)
 {
 	struct topic_levels behind = place->rest;
 	struct slice level;
@@ -366,12 +349,24 @@ static void place_descend(const struct topic_trie *trie, struct place *place)
 	}
 }
 
+struct trie_node *topic_trie_look(const struct topic_trie *trie, struct slice filter,
+				  struct trie_place *out_place)
+{
+	*out_place = (struct trie_place){
+		.filter = filter,
+		.node = trie->root,
+		.rest = topic_levels_of(filter),
+		.is_whole = !trie->type->holds_topics && !topic_filter_has_wildcard(filter),
+	};
+	place_descend(trie, out_place);
+	return out_place->rest.at ? NULL : out_place->node;
+}
+
 struct trie_node *topic_trie_find(const struct topic_trie *trie, struct slice filter)
 {
-	struct place place = place_begin(trie, filter);
+	struct trie_place place;
 
-	place_descend(trie, &place);
-	return place.rest.at ? NULL : place.node;
+	return topic_trie_look(trie, filter, &place);
 }
 
 /* A node that is not in the trie yet, behind those of the chain; its parent is not known, but its
@@ -391,7 +386,7 @@ static bool chain_add(struct topic_trie *trie, struct trie_node ***end, struct l
 }
 
 /* The next node of what is missing: one level, or all that is left where nothing branches. */
-static struct level place_next_level(const struct topic_trie *trie, const struct place *place)
+static struct level place_next_level(const struct topic_trie *trie, const struct trie_place *place)
 {
 	struct topic_levels behind = place->rest;
 	struct slice rest = place_rest(place);
@@ -410,7 +405,7 @@ static struct level place_next_level(const struct topic_trie *trie, const struct
 }
 
 /* Nodes for what is missing, in their order. */
-static enum err chain_create(struct topic_trie *trie, struct place place,
+static enum err chain_create(struct topic_trie *trie, struct trie_place place,
 			     struct trie_node **out_chain)
 {
 	uint64_t order = place.node->table.order;
@@ -459,9 +454,9 @@ static struct trie_node *chain_link_locked(struct topic_trie *trie, struct trie_
 }
 
 /* Nobody has made or taken out anything there since place was looked at. */
-static bool place_is_as_it_was_locked(const struct topic_trie *trie, const struct place *place)
+static bool place_is_as_it_was_locked(const struct topic_trie *trie, const struct trie_place *place)
 {
-	struct place now = *place;
+	struct trie_place now = *place;
 
 	if (place->node->flags & TRIE_DEAD)
 		return false;
@@ -471,39 +466,35 @@ static bool place_is_as_it_was_locked(const struct topic_trie *trie, const struc
 	return now.node == place->node && now.has_tail == place->has_tail;
 }
 
-static enum err trie_make_once(struct topic_trie *trie, struct slice filter,
+static enum err trie_make_once(struct topic_trie *trie, const struct trie_place *place,
 			       void (*attach_locked)(struct trie_node *node, void *context),
 			       void *context, bool *out_done)
 {
-	struct place place = place_begin(trie, filter);
 	struct trie_node *chain;
-	enum err err;
+	enum err err = chain_create(trie, *place, &chain);
 
-	place_descend(trie, &place);
-	err = chain_create(trie, place, &chain);
 	if (err != ERR_NONE)
 		return err;
 	rcu_table_prepare(&trie->table);
 	topic_trie_lock(trie);
-	*out_done = place_is_as_it_was_locked(trie, &place);
+	*out_done = place_is_as_it_was_locked(trie, place);
 	if (*out_done)
-		attach_locked(chain_link_locked(trie, place.node, &chain), context);
+		attach_locked(chain_link_locked(trie, place->node, &chain), context);
 	topic_trie_unlock(trie);
 	list_destroy(trie, chain);
 	return ERR_NONE;
 }
 
-enum err topic_trie_make(struct topic_trie *trie, struct slice filter,
+enum err topic_trie_make(struct topic_trie *trie, struct trie_place *place,
 			 void (*attach_locked)(struct trie_node *node, void *context),
 			 void *context)
 {
-	enum err err = ERR_NONE;
-	bool done = false;
+	bool done;
+	enum err err = trie_make_once(trie, place, attach_locked, context, &done);
 
-	while (!done && err == ERR_NONE) {
-		rcu_read_section_begin();
-		err = trie_make_once(trie, filter, attach_locked, context, &done);
-		rcu_read_section_end();
+	while (err == ERR_NONE && !done) {
+		topic_trie_look(trie, place->filter, place);
+		err = trie_make_once(trie, place, attach_locked, context, &done);
 	}
 	return err;
 }

@@ -38,6 +38,7 @@
 #include "base/rcu.h"
 #include "base/rcu_table.h"
 #include "base/slice.h"
+#include "mqtt/topic.h"
 
 enum trie_kind {
 	TRIE_LITERAL, /* one level */
@@ -134,8 +135,19 @@ struct trie_node *topic_trie_child(const struct topic_trie *trie, const struct t
 struct trie_node *topic_trie_plus(const struct topic_trie *trie, const struct trie_node *parent);
 struct trie_node *topic_trie_hash(const struct topic_trie *trie, const struct trie_node *parent);
 
-/* The node of exactly this filter or topic, or NULL. */
+/* Where a filter or topic is, or how far one comes on the way to it. */
+struct trie_place {
+	struct slice filter;
+	struct trie_node *node;	  /* its own, or the last one that there is above it */
+	struct topic_levels rest; /* what is missing below node; rest.at is NULL: nothing */
+	bool is_whole;		  /* rest is one name */
+	bool has_tail;		  /* below node a tail of another topic begins like rest */
+};
+
+/* The node of exactly this filter or topic, or NULL; look() says besides where it would be. */
 struct trie_node *topic_trie_find(const struct topic_trie *trie, struct slice filter);
+struct trie_node *topic_trie_look(const struct topic_trie *trie, struct slice filter,
+				  struct trie_place *out_place);
 
 /*
  * A child with this hash will be looked for soon: begins to fetch from memory what that reads first,
@@ -168,11 +180,11 @@ struct trie_node *topic_trie_beginning_next(const struct topic_trie *trie,
 					    const struct trie_node *child, struct slice level);
 
 /*
- * The node of this filter or topic, made with all that is missing above it, and with the lock held
- * attach_locked(node, context), so that it is needed before anyone can find it useless. A valid
- * one: one level or more. Takes its own read section.
+ * The node of a place, made with all that is missing above it, and with the lock held
+ * attach_locked(node, context), so that it is needed before anyone can find it useless. In the read
+ * section in which topic_trie_look() gave the place, of a valid filter or topic.
  */
-enum err topic_trie_make(struct topic_trie *trie, struct slice filter,
+enum err topic_trie_make(struct topic_trie *trie, struct trie_place *place,
 			 void (*attach_locked)(struct trie_node *node, void *context),
 			 void *context) ERR_CHECKED;
 

@@ -16,7 +16,7 @@
 /* Owner: the session. */
 struct feed {
 	struct task task; /* first member */
-	struct feed *next;
+	struct feed *next, **pprev;
 	struct session *session;
 	struct retained_cursor *cursor;
 	const struct session_subscription *subscription;
@@ -24,11 +24,9 @@ struct feed {
 
 static void feed_destroy(struct feed *feed)
 {
-	struct feed **at = &feed->session->feeds;
-
-	while (*at != feed)
-		at = &(*at)->next;
-	*at = feed->next;
+	*feed->pprev = feed->next;
+	if (feed->next)
+		feed->next->pprev = feed->pprev;
 	worker_cancel_task(&feed->task);
 	retained_cursor_destroy(&feed->cursor);
 	free(feed);
@@ -105,7 +103,7 @@ enum err feed_start(struct worker *me, struct session *session, struct slice fil
 {
 	struct feed *feed;
 
-	if (retained_count(route_retained(me)) == 0)
+	if (!retained_may_match(route_retained(me), filter))
 		return ERR_NONE;
 	feed = calloc(1, sizeof *feed);
 	if (!feed)
@@ -118,6 +116,9 @@ enum err feed_start(struct worker *me, struct session *session, struct slice fil
 	feed->session = session;
 	feed->subscription = subscription;
 	feed->next = session->feeds;
+	feed->pprev = &session->feeds;
+	if (feed->next)
+		feed->next->pprev = &feed->next;
 	session->feeds = feed;
 	worker_add_task(me, &feed->task);
 	return ERR_NONE;

@@ -209,7 +209,8 @@ uint8_t session_subscribe(struct worker *me, struct session *session,
 	if (request->is_shared || request->retain_handling == RETAIN_DO_NOT_SEND ||
 	    (request->retain_handling == RETAIN_SEND_IF_NEW && !is_new))
 		return code;
-	feeds_cancel(session, subscription);
+	if (!is_new)
+		feeds_cancel(session, subscription);
 	if (feed_start(me, session, request->filter, subscription) != ERR_NONE)
 		return RC_IMPLEMENTATION_SPECIFIC_ERROR;
 	return code;

@@ -262,6 +262,7 @@ static void random_topics_are_found_by_random_filters(void **unused)
 	(void)unused;
 	for (unsigned step = 0; step < STEPS; step++) {
 		unsigned at, expected = 0;
+		bool is_found;
 
 		random_levels(&seed, names, 4, topic);
 		at = topic[0] ? index_of(topics, count, topic) : MOST;
@@ -283,6 +284,10 @@ static void random_topics_are_found_by_random_filters(void **unused)
 			expected += topic_matches_filter(slice_from_string(topics[i]),
 							 slice_from_string(filter));
 		assert_int_equal(walk(filter, 1 + step % 7), expected);
+		is_found = retained_may_match(retained, slice_from_string(filter));
+		assert_true(is_found || expected == 0);
+		if (!topic_filter_has_wildcard(slice_from_string(filter)))
+			assert_int_equal(is_found, expected);
 		if (step % 100 == 0)
 			retained_audit(retained);
 	}
