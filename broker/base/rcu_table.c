@@ -12,10 +12,16 @@
  * A new bucket splits one by a head that is put into the middle of its nodes: readers that came
  * by the old head still find everything behind it.
  *
+ * Who looks for what is not there would wait for the memory of two nodes on average, to see that they
+ * are others. So a head has a mark, one of 31, for each node that was put behind it. Marks stay when
+ * nodes go, and when their bucket is split, because a reader may still come by the old head: a table
+ * through which very many pass loses what they save, and no more.
+ *
  * Invariants, checked by rcu_table_audit():
  *   H1  The list is sorted by order.
  *   H2  Each bucket below bucket_count has its head in the list.
  *   H3  node_count is the number of odd orders in the list.
+ *   H4  The head of a node's bucket has the node's mark.
  */
 #include "base/rcu_table.h"
 
@@ -43,9 +49,14 @@ static void link_after(struct rcu_table_node *before, struct rcu_table_node *nod
 /* The last node from `at` on whose order is lower. */
 static struct rcu_table_node *last_before(struct rcu_table_node *at, uint64_t order)
 {
-	while (at->next && at->next->order < order)
+	while (at->next && rcu_table_rank(at->next) < order)
 		at = at->next;
 	return at;
+}
+
+static void mark(struct rcu_table_node *head, uint64_t order)
+{
+	__atomic_store_n(&head->order, head->order | rcu_table_mark(order), __ATOMIC_RELAXED);
 }
 
 /* So many buckets ahead the first node of the one that will be split is fetched: their heads stand
@@ -62,6 +73,8 @@ static void bucket_add(struct rcu_table *table)
 	__builtin_prefetch(rcu_table_bucket(table, parent + BUCKETS_AHEAD)->next);
 	head->order = rcu_table_reverse(bucket);
 	link_after(last_before(rcu_table_bucket(table, parent), head->order), head);
+	for (const struct rcu_table_node *n = head->next; n && n->order & 1; n = n->next)
+		mark(head, n->order);
 	__atomic_store_n(&table->bucket_count, bucket + 1, __ATOMIC_RELEASE);
 }
 
@@ -113,6 +126,7 @@ void rcu_table_insert(struct rcu_table *table, struct rcu_table_node *node)
 {
 	struct rcu_table_node *head = rcu_table_head(table, rcu_table_reverse(node->order));
 
+	mark(head, node->order);
 	link_after(last_before(head, node->order), node);
 	/* Two steps a node: a table that had to wait for memory catches up. */
 	table->node_count++;
@@ -139,7 +153,7 @@ struct rcu_table_node *rcu_table_after(const struct rcu_table *table, uint64_t o
 
 	do {
 		node = rcu_table_next(node);
-	} while (node && (node->order <= order || !(node->order & 1)));
+	} while (node && (rcu_table_rank(node) <= order || !(rcu_table_rank(node) & 1)));
 	return node;
 }
 
@@ -153,9 +167,9 @@ static bool bucket_is_in_list(const struct rcu_table *table, uint64_t bucket)
 
 		node = rcu_table_bucket(table, parent);
 	}
-	while (node && node != head && node->order <= head->order)
+	while (node && node != head && rcu_table_rank(node) <= rcu_table_rank(head))
 		node = node->next;
-	return node == head && head->order == rcu_table_reverse(bucket);
+	return node == head && rcu_table_rank(head) == rcu_table_reverse(bucket);
 }
 
 void rcu_table_audit(const struct rcu_table *table)
@@ -163,7 +177,10 @@ void rcu_table_audit(const struct rcu_table *table)
 	uint64_t nodes = 0;
 
 	for (const struct rcu_table_node *n = &table->segment[0][0]; n; n = n->next) {
-		BUG_ON(n->next && n->next->order < n->order);
+		BUG_ON(n->next && rcu_table_rank(n->next) < rcu_table_rank(n));
+		BUG_ON(n->order & 1 &&
+		       !rcu_table_may_have(rcu_table_head(table, rcu_table_reverse(n->order)),
+					   n->order));
 		nodes += n->order & 1;
 	}
 	BUG_ON(nodes != table->node_count);

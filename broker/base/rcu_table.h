@@ -21,7 +21,9 @@
 
 struct rcu_table_node {
 	struct rcu_table_node *next;
-	uint64_t order; /* the hash, bits reversed; odd, where bucket heads have an even one */
+	/* The hash, bits reversed; odd. The head of a bucket has an even one, of which the upper half
+	 * counts for the order; the lower half has a mark for each node that was ever put there. */
+	uint64_t order;
 };
 
 /* Segment 0 has the first buckets, segment i as many as all before it together. */
@@ -90,15 +92,46 @@ static inline struct rcu_table_node *rcu_table_next(const struct rcu_table_node 
 	return __atomic_load_n(&node->next, __ATOMIC_ACQUIRE);
 }
 
-/* The first node with this order behind `node`, or NULL. Start with rcu_table_head(). */
+/* One bit of 31, above the one that tells heads from nodes. */
+static inline uint64_t rcu_table_mark(uint64_t order)
+{
+	return 2ull << (order >> 3 & 31) % 31;
+}
+
+/* By what elements are sorted. */
+static inline uint64_t rcu_table_rank(const struct rcu_table_node *node)
+{
+	uint64_t order = __atomic_load_n(&node->order, __ATOMIC_RELAXED);
+
+	return order & 1 ? order : order >> 32 << 32;
+}
+
+/* Is there perhaps a node of this order in the head's bucket? Most that are not there are known not
+ * to be by this one look, without a step to where the bucket's nodes are. */
+static inline bool rcu_table_may_have(const struct rcu_table_node *head, uint64_t order)
+{
+	return (__atomic_load_n(&head->order, __ATOMIC_RELAXED) & rcu_table_mark(order)) != 0;
+}
+
+/* The first node with this order behind `node`, or NULL. */
 static inline struct rcu_table_node *rcu_table_find(const struct rcu_table_node *node,
 						    uint64_t order)
 {
 	struct rcu_table_node *next = rcu_table_next(node);
 
-	while (next && next->order < order)
+	while (next && rcu_table_rank(next) < order)
 		next = rcu_table_next(next);
-	return next && next->order == order ? next : NULL;
+	return next && rcu_table_rank(next) == order ? next : NULL;
+}
+
+/* The first node of all with this hash, whose order may differ from rcu_table_order(hash) in bit 1;
+ * the next ones with rcu_table_find(). */
+static inline struct rcu_table_node *rcu_table_first(const struct rcu_table *table, uint64_t hash,
+						     uint64_t order)
+{
+	const struct rcu_table_node *head = rcu_table_head(table, hash);
+
+	return rcu_table_may_have(head, order) ? rcu_table_find(head, order) : NULL;
 }
 
 /* The first node that comes after this order (0: the very first), or NULL: to go through all. */

@@ -405,8 +405,9 @@ enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct
 			  struct topic_match *match)
 {
 	struct topic_levels levels = topic_levels_of(topic);
+	uint64_t topic_hash = trie_level_hash(topic);
 	const struct rcu_table_node *expected =
-		topic_trie_expect(&tree->trie, tree->trie.root, trie_level_hash(topic));
+		topic_trie_expect(&tree->trie, tree->trie.root, topic_hash);
 	struct trie_node *whole;
 	bool literal_only = topic.len > 0 && topic.data[0] == '$';
 	uint32_t count = 1;
@@ -425,7 +426,7 @@ enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct
 		literal_only = false;
 		topic_trie_expect_more(expected);
 	}
-	whole = err == ERR_NONE ? topic_trie_whole(&tree->trie, topic) : NULL;
+	whole = err == ERR_NONE ? topic_trie_whole(&tree->trie, topic, topic_hash) : NULL;
 	if (whole)
 		err = match_add_node(match, worker, topic_node_of(whole));
 	for (uint32_t i = 0; i < count && err == ERR_NONE; i++) {

@@ -218,9 +218,9 @@ struct trie_node *topic_trie_child(const struct topic_trie *trie, const struct t
 {
 	uint64_t hash = trie_child_hash(parent->table.order, level_hash);
 	uint64_t order = order_of(hash, kind);
-	struct rcu_table_node *node = rcu_table_head(&trie->table, hash);
+	struct rcu_table_node *node = rcu_table_first(&trie->table, hash, order);
 
-	while ((node = rcu_table_find(node, order)))
+	for (; node; node = rcu_table_find(node, order))
 		if (node_is(trie, node_of(node), parent, kind, level))
 			return node_of(node);
 	return NULL;
@@ -236,9 +236,10 @@ struct trie_node *topic_trie_hash(const struct topic_trie *trie, const struct tr
 	return topic_trie_child(trie, parent, TRIE_HASH, SLICE_LITERAL("#"), trie->hash_hash);
 }
 
-struct trie_node *topic_trie_whole(const struct topic_trie *trie, struct slice topic)
+struct trie_node *topic_trie_whole(const struct topic_trie *trie, struct slice topic,
+				   uint64_t topic_hash)
 {
-	return topic_trie_child(trie, trie->root, TRIE_WHOLE, topic, trie_level_hash(topic));
+	return topic_trie_child(trie, trie->root, TRIE_WHOLE, topic, topic_hash);
 }
 
 static bool name_begins(struct slice name, struct slice level)
@@ -254,8 +255,8 @@ static struct trie_node *beginning_from(const struct topic_trie *trie,
 {
 	struct rcu_table_node *next = rcu_table_next(at);
 
-	for (; next && next->order <= (order | ORDER_LONG); next = rcu_table_next(next))
-		if (next->order >= order &&
+	for (; next && rcu_table_rank(next) <= (order | ORDER_LONG); next = rcu_table_next(next))
+		if (rcu_table_rank(next) >= order &&
 		    __atomic_load_n(&node_of(next)->parent, __ATOMIC_RELAXED) == parent &&
 		    name_begins(trie_node_name(trie->type, node_of(next)), level))
 			return node_of(next);
@@ -266,9 +267,11 @@ struct trie_node *topic_trie_beginning(const struct topic_trie *trie,
 				       const struct trie_node *parent, struct slice level)
 {
 	uint64_t hash = trie_child_hash(parent->table.order, trie_level_hash(level));
+	const struct rcu_table_node *head = rcu_table_head(&trie->table, hash);
+	uint64_t order = order_of(hash, TRIE_LITERAL);
 
-	return beginning_from(trie, rcu_table_head(&trie->table, hash),
-			      order_of(hash, TRIE_LITERAL), parent, level);
+	return rcu_table_may_have(head, order) ? beginning_from(trie, head, order, parent, level)
+					       : NULL;
 }
 
 struct trie_node *topic_trie_beginning_next(const struct topic_trie *trie,
@@ -333,7 +336,8 @@ static void place_descend(const struct topic_trie *trie, struct trie_place *plac
 	struct slice level;
 
 	if (place->is_whole) {
-		struct trie_node *node = topic_trie_whole(trie, place_rest(place));
+		struct slice rest = place_rest(place);
+		struct trie_node *node = topic_trie_whole(trie, rest, trie_level_hash(rest));
 
 		if (node) {
 			place->node = node;

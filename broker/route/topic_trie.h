@@ -169,8 +169,9 @@ static inline void topic_trie_expect_more(const struct rcu_table_node *expected)
 	__builtin_prefetch(rcu_table_next(expected));
 }
 
-/* The filter without wildcards that is this topic, or NULL. */
-struct trie_node *topic_trie_whole(const struct topic_trie *trie, struct slice topic);
+/* The filter without wildcards that is this topic, or NULL. topic_hash: trie_level_hash(topic). */
+struct trie_node *topic_trie_whole(const struct topic_trie *trie, struct slice topic,
+				   uint64_t topic_hash);
 
 /* Children that are this level or begin with it: the first one, and the next behind a child. */
 struct trie_node *topic_trie_beginning(const struct topic_trie *trie,
