@@ -69,14 +69,9 @@ static void on_store(struct worker *me)
 /*
  * Start, while HTTP is answered already.
  *
-<<<<<<< HEAD
  *	main: store opened --> all workers join it --> all read their parts --> a letter to each and
- *	back, behind which all that they have said to each other meanwhile has arrived --> groups,
- *	wills, expiry --> serve
-=======
- *	all workers read their parts --> a letter to each and back, behind which all that they have said
- *	to each other meanwhile has arrived --> groups --> wills, expiry --> serve
->>>>>>> 117c2ed (session, store: a will departs by itself and goes with what all workers have queued, because a crash between them lost it in sessions of other workers)
+ *	back, behind which all that they have said to each other meanwhile has arrived --> groups
+ *	--> wills, expiry --> serve
  */
 
 static worker_hook serve_hook; /* frozen until all serve */
