@@ -97,6 +97,7 @@ class Flipper(Device):
         super().__init__(crowd, name, version)
         self.knows = {f"f/{name}/{index}": NO for index in range(self.FILTERS)}
         self.probes = set()
+        self.changes = 0
 
     def on_up(self, session_present):
         # Requests that the broker's death cut off may have been done or not: that stays MAYBE.
@@ -115,6 +116,7 @@ class Flipper(Device):
         def then(packet):
             if wanted == NO or packet.reasons[0] < 0x80:
                 self.knows[text] = wanted
+                self.changes += 1
 
         if wanted == YES:
             self.subscribe([(text, self.rng.choice((1, 2)))], then)

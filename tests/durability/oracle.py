@@ -40,9 +40,11 @@ class Stream:
         self.floor = 0
         self.acked = set()      # above the floor: the publisher was told that it is safe
         self.refused = set()    # above the floor: the publisher was told that it is not
+        self.confirmed = 0      # acknowledged and settled
 
     def settle(self):
         self.floor = self.sent
+        self.confirmed += len(self.acked)
         self.acked.clear()
         self.refused.clear()
 
@@ -107,12 +109,14 @@ class Retained:
     def __init__(self, topic):
         self.topic = topic
         self.values = [b""]     # from the last acknowledged one on
+        self.confirmed = 0
 
     def sent(self, value):
         self.values.append(value)
 
     def acked(self, value):
         """Everything before it is over, if acknowledgements come in order, as they do at one QoS."""
+        self.confirmed += 1
         if value in self.values:
             self.values = self.values[self.values.index(value):]
 

@@ -29,6 +29,7 @@ from shim import Shim                                       # noqa: E402
 from torture_support import shim_library, store_config      # noqa: E402
 
 QUIET_DEADLINE_S = 40
+SESSIONS_DEADLINE_S = 20
 
 
 class Cast:
@@ -41,6 +42,7 @@ class Cast:
         self.receivers = []
         self.publishers = []
         self.probe_number = 0
+        self.patience = 1.0     # of the deadlines; less where something is known to be missing
         self._publishers(4 * size)
         self._subscribers(size)
         self.flippers = [Flipper(self.crowd, f"flip{n}", (V5, V311)[n % 2]) for n in range(4)]
@@ -91,8 +93,10 @@ class Cast:
         for n in range(4):
             stream = self._stream(f"w/m{n}", 1 + n // 2)
             self.mourned.append(Mourned(self.crowd, f"mourned{n}", (V5, V311)[n % 2], stream, n % 3))
-        receiver = self._receiver("wills", "w/", in_order=False, where=" of wills")
-        self.subscribers.append(Subscriber(self.crowd, "mourner", V5, [("w/#", 2)], receiver, 0))
+        for name, version, restless in (("mourner", V5, 0), ("widow", V311, 0.01)):
+            receiver = self._receiver(name, "w/", in_order=False, where=" of wills")
+            self.subscribers.append(Subscriber(self.crowd, name, version, [("w/#", 2)], receiver,
+                                               restless))
 
     # -- rounds -----------------------------------------------------------------------------------
 
@@ -113,7 +117,8 @@ class Cast:
     def check(self):
         """Everything that is on its way arrives; then nothing may be missing."""
         self.crowd.load = False
-        self.crowd.run_until(lambda: self.violations or self._is_quiet(), QUIET_DEADLINE_S)
+        self.crowd.run_until(lambda: self.violations or self._is_quiet(),
+                             QUIET_DEADLINE_S * self.patience)
         if self.violations:
             return
         self._say_what_hangs()
@@ -153,12 +158,13 @@ class Cast:
         payload = b"probe %d" % self.probe_number
         asked = self.flippers + self.wanderers
         self.crowd.run_until(lambda: self.probe.is_up and all(d.is_up and not d.requests
-                                                              for d in asked), 20)
+                                                              for d in asked),
+                             SESSIONS_DEADLINE_S)
         topics = [text for flipper in self.flippers for text in flipper.knows]
         topics += [w.filter[1] for w in self.wanderers if w.filter[1]]
         self.probe.ask(topics, payload)
         self.crowd.run_until(lambda: not self.probe.left and all(d.has_all(payload) for d in asked),
-                             20)
+                             SESSIONS_DEADLINE_S * self.patience)
         for device in asked:
             device.ping()
         self.crowd.run_until(lambda: all(d.is_flushed() for d in asked), 10)
@@ -173,7 +179,8 @@ class Cast:
         def is_right():
             return all(topic.allows(reader.values.get(topic.topic, b"")) for topic in topics)
 
-        self.crowd.run_until(lambda: reader.is_up and not reader.requests and is_right(), 10)
+        self.crowd.run_until(lambda: reader.is_up and not reader.requests and is_right(),
+                             10 * self.patience)
         for topic in topics:
             value = reader.values.get(topic.topic, b"")
             if not topic.allows(value):
@@ -276,12 +283,25 @@ class Torture:
     def received(self):
         return sum(receiver.received for receiver in self.cast.receivers)
 
+    def exercised(self):
+        """What was acknowledged of each kind that is promised; all of it was checked."""
+        cast = self.cast
+        parts = {"t/": "messages", "s/": "messages to a shared group", "w/": "wills"}
+        counts = {name: sum(stream.confirmed for stream in cast.streams
+                            if stream.topic.startswith(prefix)) for prefix, name in parts.items()}
+        counts["retained values"] = sum(topic.confirmed for publisher in cast.publishers
+                                        for topic in publisher.retained)
+        counts["changes of subscriptions"] = sum(flipper.changes for flipper in cast.flippers)
+        counts["sessions begun and discarded"] = sum(w.generation for w in cast.wanderers)
+        return counts
+
     def doubled(self):
         return sum(receiver.doubled for receiver in self.cast.receivers)
 
     def sum(self):
         return (f"{self.kills} kills, {self.checks} checks, {self.received()} messages received, "
-                f"{self.doubled()} doubled at QoS 1, seed {self.seed}"
+                f"{self.doubled()} doubled at QoS 1, seed {self.seed}; acknowledged: "
+                + ", ".join(f"{count} {name}" for name, count in self.exercised().items())
                 + (f", {self.sectors} sectors lost" if self.shim else "")
                 + "".join(f", {count} x {kind}" for kind, count
                           in self.cast.violations.tolerated.items() if count)
@@ -303,6 +323,8 @@ def main():
                       talk=True,
                       tolerate=options.tolerate).run()
     print(torture.sum())
+    if options.kills >= 50 and not all(torture.exercised().values()):
+        torture.cast.violations.add("not exercised", str(torture.exercised()))
     if torture.cast.violations:
         print(torture.cast.violations.report())
         print("1 passed, 1 failed")
