@@ -181,26 +181,9 @@ static inline void pump(struct worker *me, struct publisher *publisher)
 
 /* Orders. */
 
-struct order {
-	void (*run)(struct worker *me, void *context);
-	void *context;
-	struct latch done;
-};
-
-static inline void order_run(struct worker *me, void *context)
-{
-	struct order *order = context;
-
-	order->run(me, order->context);
-	latch_pass(&order->done);
-}
-
 static inline void do_on(uint16_t worker, void (*run)(struct worker *, void *), void *context)
 {
-	struct order order = {run, context, LATCH(1)};
-
-	run_on(runtime_worker(world.runtime, worker), order_run, &order);
-	assert_true(latch_wait(&order.done));
+	run_on_and_wait(runtime_worker(world.runtime, worker), run, context);
 }
 
 static inline void world_begin(unsigned workers, unsigned mailbox_letters,

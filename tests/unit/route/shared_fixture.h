@@ -82,26 +82,9 @@ static const struct endpoint_ops fake_ops = {.kind = "fake member", .deliver = f
 
 /* Orders. */
 
-struct order {
-	void (*run)(struct worker *me, void *context);
-	void *context;
-	struct latch done;
-};
-
-static inline void order_run(struct worker *me, void *context)
-{
-	struct order *order = context;
-
-	order->run(me, order->context);
-	latch_pass(&order->done);
-}
-
 static inline void do_on(struct worker *worker, void (*run)(struct worker *, void *), void *context)
 {
-	struct order order = {run, context, LATCH(1)};
-
-	run_on(worker, order_run, &order);
-	assert_true(latch_wait(&order.done));
+	run_on_and_wait(worker, run, context);
 }
 
 static inline void tell_turn(struct worker *me, void *turn)

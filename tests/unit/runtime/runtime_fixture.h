@@ -143,6 +143,30 @@ static inline void run_on(struct worker *target, void (*run)(struct worker *, vo
 	letter_post_foreign(target, &job->letter);
 }
 
+/* The same, and returns when it has run. */
+struct order {
+	void (*run)(struct worker *me, void *context);
+	void *context;
+	struct latch done;
+};
+
+static inline void order_run(struct worker *me, void *context)
+{
+	struct order *order = context;
+
+	order->run(me, order->context);
+	latch_pass(&order->done);
+}
+
+static inline void run_on_and_wait(struct worker *target, void (*run)(struct worker *, void *),
+				   void *context)
+{
+	struct order order = {run, context, LATCH(1)};
+
+	run_on(target, order_run, &order);
+	assert_true(latch_wait(&order.done));
+}
+
 static inline void pass_latch(struct worker *me, void *latch)
 {
 	(void)me;

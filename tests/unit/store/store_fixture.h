@@ -257,26 +257,9 @@ static inline void slice_free(struct slice *bytes)
 }
 
 /* A function on a worker, in a turn of its own; returns when that has ended. */
-struct order {
-	void (*run)(struct worker *me, void *context);
-	void *context;
-	struct latch done;
-};
-
-static inline void order_run(struct worker *me, void *context)
-{
-	struct order *order = context;
-
-	order->run(me, order->context);
-	latch_pass(&order->done);
-}
-
 static inline void on_worker(uint16_t worker, void (*run)(struct worker *, void *), void *context)
 {
-	struct order order = {run, context, LATCH(1)};
-
-	run_on(runtime_worker(shop.runtime, worker), order_run, &order);
-	assert_true(latch_wait(&order.done));
+	run_on_and_wait(runtime_worker(shop.runtime, worker), run, context);
 }
 
 static inline void do_nothing(struct worker *me, void *unused)
