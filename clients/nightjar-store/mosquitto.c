@@ -24,6 +24,7 @@
 #define HASH_NONFATAL_OOM 0
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -83,7 +84,9 @@ struct conversion {
 	struct stored *messages;
 	uint64_t next_record, next_number, retained;
 	uint64_t counts[CHUNK_CLIENT + 1];
-	bool is_second; /* pass: now deliveries */
+	uint64_t orphans[CHUNK_CLIENT + 1]; /* name a client or message that is not in the file */
+	uint64_t unknown;		    /* chunks of other kinds */
+	bool is_second;			    /* pass: now deliveries */
 };
 
 /* Their numbers. */
@@ -296,8 +299,10 @@ static enum err take_client_message(struct conversion *to, struct unpack *from)
 
 	if (from->is_bad || qos > 2)
 		return ERR_INVALID;
-	if (!client || !stored)
-		return ERR_NONE; /* mosquitto passes over it, too */
+	if (!client || !stored) {
+		to->orphans[CHUNK_CLIENT_MESSAGE]++; /* mosquitto passes over it, too */
+		return ERR_NONE;
+	}
 	to->counts[CHUNK_CLIENT_MESSAGE]++;
 	if (!is_outgoing)
 		return qos == 2 ? take_incoming(to, client, stored, packet_id) : ERR_NONE;
@@ -315,8 +320,10 @@ static enum err take_retained(struct conversion *to, struct unpack *from)
 
 	if (from->is_bad)
 		return ERR_INVALID;
-	if (!stored)
+	if (!stored) {
+		to->orphans[CHUNK_RETAINED]++;
 		return ERR_NONE;
+	}
 	to->counts[CHUNK_RETAINED]++;
 	return keep_retained(to, stored);
 }
@@ -335,8 +342,10 @@ static enum err take_subscription(struct conversion *to, struct unpack *from)
 	subscription.text = unpack_bytes(from, filter_bytes);
 	if (from->is_bad || subscription.qos > 2)
 		return ERR_INVALID;
-	if (!client)
+	if (!client) {
+		to->orphans[CHUNK_SUBSCRIPTION]++;
 		return ERR_NONE;
+	}
 	subscription.no_local = (options & 4) != 0;
 	subscription.retain_as_published = (options & 8) != 0;
 	subscription.retain_handling = options >> 4 & 3;
@@ -376,7 +385,8 @@ static enum err take_chunk(struct conversion *to, unsigned pass, uint32_t kind, 
 	case CHUNK_SUBSCRIPTION: return pass == 1 ? take_subscription(to, from) : ERR_NONE;
 	case CHUNK_RETAINED: return pass == 1 ? take_retained(to, from) : ERR_NONE;
 	case CHUNK_CLIENT_MESSAGE: return pass == 2 ? take_client_message(to, from) : ERR_NONE;
-	default: return ERR_NONE; /* later versions may add some: they are passed over */
+	case CHUNK_CONFIGURATION: return ERR_NONE;
+	default: to->unknown += pass == 0; return ERR_NONE; /* of a later version, perhaps */
 	}
 }
 
@@ -468,6 +478,27 @@ static enum err map_file(const char *path, struct slice *out, struct err_detail 
 	return ERR_NONE;
 }
 
+static void report(const struct conversion *to, const char *directory)
+{
+	const uint64_t *orphans = to->orphans;
+
+	printf("%" PRIu64 " sessions with %" PRIu64 " subscriptions and %" PRIu64
+	       " messages on their way, and %" PRIu64 " retained messages are in %s/nightjar.db\n",
+	       to->counts[CHUNK_CLIENT], to->counts[CHUNK_SUBSCRIPTION],
+	       to->counts[CHUNK_CLIENT_MESSAGE], to->counts[CHUNK_RETAINED], directory);
+	if (orphans[CHUNK_SUBSCRIPTION] || orphans[CHUNK_CLIENT_MESSAGE] || orphans[CHUNK_RETAINED])
+		printf("Left out, because their session or message is not in the file: %" PRIu64
+		       " subscriptions, %" PRIu64 " messages on their way, %" PRIu64
+		       " retained messages\n",
+		       orphans[CHUNK_SUBSCRIPTION], orphans[CHUNK_CLIENT_MESSAGE],
+		       orphans[CHUNK_RETAINED]);
+	if (to->unknown)
+		printf("Left out, because their kind is not known here: %" PRIu64 " chunks\n",
+		       to->unknown);
+	puts("A mosquitto.db holds neither shared subscriptions nor wills: clients that have some "
+	     "must subscribe and connect again.");
+}
+
 int import_mosquitto(const char *directory, const char *path)
 {
 	struct err_detail detail = {""};
@@ -482,11 +513,6 @@ int import_mosquitto(const char *directory, const char *path)
 	free_all(&to);
 	if (err != ERR_NONE)
 		return fail(&detail);
-	printf("%llu sessions with %llu subscriptions and %llu messages on their way, and %llu "
-	       "retained messages are in %s/nightjar.db\n",
-	       (unsigned long long)to.counts[CHUNK_CLIENT],
-	       (unsigned long long)to.counts[CHUNK_SUBSCRIPTION],
-	       (unsigned long long)to.counts[CHUNK_CLIENT_MESSAGE],
-	       (unsigned long long)to.counts[CHUNK_RETAINED], directory);
+	report(&to, directory);
 	return 0;
 }

@@ -17,6 +17,7 @@ from harness.websocket import request
 from support import DEADLINE_S, equal, nightjar_only, running, sys_value
 
 STORE = "persistence true\npersistence_location {dir}/store\n"
+WEB = "listener {port} 127.0.0.1\nlistener {port2} 127.0.0.1\nprotocol websockets\n"
 FOR_EVER = {"session_expiry_interval": 0xFFFFFFFF}
 
 
@@ -397,15 +398,30 @@ def long_queue(_t):
 @case("CONNACK, $SYS and the metrics say how durable the store is, and how it does")
 def store_is_stated(_t):
     nightjar_only()
-    with running(STORE + "sys_interval 1\n") as broker:
-        kept = _client(broker, "kept")
-        equal(kept.connack.properties.get("user_property"), [("durability", "disk")])
-        clean = _client(broker, "clean", expiry=0)
-        equal(clean.connack.properties.get("user_property"), None)
-        equal(sys_value(broker.port, "$SYS/broker/store/durability"), "disk")
-        equal(sys_value(broker.port, "$SYS/broker/store/state"), "ok")
-        wait_until(lambda: int(sys_value(broker.port, "$SYS/broker/store/commits")) > 0,
-                   DEADLINE_S, "a commit in $SYS", poll_s=0.3)
+    for durability in ("disk", "process"):
+        with running(WEB + STORE + f"durability {durability}\nsys_interval 1\n") as broker:
+            kept = _client(broker, "kept")
+            equal(kept.connack.properties.get("user_property"), [("durability", durability)])
+            kept.subscribe(("a", 1))
+            clean = _client(broker, "clean", expiry=0)
+            equal(clean.connack.properties.get("user_property"), None)
+            for number in range(10):
+                clean.publish("a", b"%d" % number, qos=1)
+            sys = "$SYS/broker/store/"
+            equal(sys_value(broker.port, sys + "durability"), durability)
+            equal(sys_value(broker.port, sys + "state"), "ok")
+            for name in ("commits", "batches", "records", "record bytes", "commit/microseconds",
+                         "commit/records", "file bytes", "used bytes"):
+                wait_until(lambda name=name: int(sys_value(broker.port, sys + name)) > 0,
+                           DEADLINE_S, f"{name} in $SYS", poll_s=0.3)
+            for name in ("failures", "refusing", "refused subscriptions"):
+                equal(sys_value(broker.port, sys + name), "0")
+            equal(_metric(broker, f'nightjar_store_info{{durability="{durability}",state="ok"}}'), 1)
+            for name in ("file_bytes", "used_bytes", "max_bytes", "last_commit_seconds",
+                         "last_commit_records", "commits_total", "commit_microseconds_total",
+                         "batches_total", "records_total", "record_bytes_total"):
+                assert _metric(broker, "nightjar_store_" + name) > 0, name
+            equal(_metric(broker, "nightjar_store_failures_total"), 0)
 
 
 @case("Clean sessions and QoS 0 wait for nothing and leave nothing behind")
@@ -539,9 +555,6 @@ def _is_taken(sender):
     packet_id = sender.new_id()
     sender.send(publish("keep", b"999999", 1, packet_id, version=V5))
     return sender.expect(PUBACK, packet_id=packet_id).reason == 0
-
-
-WEB = "listener {port} 127.0.0.1\nlistener {port2} 127.0.0.1\nprotocol websockets\n"
 
 
 @case("At 95 % of persistence_max_size what has to be kept is refused, until there is room again")

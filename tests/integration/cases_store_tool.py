@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import struct
 import subprocess
 import tempfile
 
@@ -67,7 +68,8 @@ def mosquitto_db(path):
             wait_until(lambda: pub(port, "-t", "x", "-m", "y", expect=None) is not None
                        and broker.poll() is None and _answers(port), what="mosquitto listens")
             sub_once(port, "-i", "old", "-c", "-q", "1", "-t", "a/#", version=4)
-            sub_once(port, "-i", "new", "-c", "-x", "600", "-q", "2", "-t", "a/b", "-u", "ada")
+            sub_once(port, "-i", "new", "-c", "-x", "600", "-q", "2", "-t", "a/b", "-u", "ada",
+                     "-t", "$share/g/shared")
             pub(port, "-i", "pub", "-u", "bob", "-t", "a/b", "-q", "2", "-m", "hello",
                 "-D", "publish", "user-property", "k", "v")
             pub(port, "-t", "a/c", "-q", "1", "-r", "-m", "kept")
@@ -89,6 +91,7 @@ def import_mosquitto(_t):
         database = mosquitto_db(path)
         said = store(f"{path}/new", "import-mosquitto", database)
         assert "2 sessions with 2 subscriptions and 3 messages on their way" in said, said
+        assert "neither shared subscriptions nor wills" in said and "Left out" not in said, said
         records = lines(f"{path}/new")
         sessions = {s["name"]: s for s in of_type(records, "session")}
         equal(sorted(sessions), ["new", "old"])
@@ -103,6 +106,32 @@ def import_mosquitto(_t):
         hello = [b for b in bodies if b["topic"] == "a/b"]
         equal(len(hello), 1)    # once, for both
         equal((hello[0]["client_id"], hello[0]["username"]), ("pub", "bob"))
+        assert "is whole" in store(f"{path}/new", "check")
+
+
+def chunks(data):
+    """Of a mosquitto.db: its header, and (kind, bytes) one by one."""
+    found, at = [], 23
+    while at < len(data):
+        kind, length = struct.unpack_from(">II", data, at)
+        found.append((kind, data[at:at + 8 + length]))
+        at += 8 + length
+    return data[:23], found
+
+
+@case("nightjar-store says what of a mosquitto.db it leaves out")
+def import_leaves_out(_t):
+    with folder() as path:
+        with open(mosquitto_db(path), "rb") as file:
+            head, found = chunks(file.read())
+        kept = [data for kind, data in found if not (kind == 6 and data.endswith(b"old"))]
+        assert len(kept) == len(found) - 1
+        with open(f"{path}/partly", "wb") as file:
+            file.write(head + b"".join(kept) + struct.pack(">II", 99, 3) + b"new")
+        said = store(f"{path}/new", "import-mosquitto", f"{path}/partly")
+        assert "1 sessions with 1 subscriptions and 1 messages on their way" in said, said
+        assert "1 subscriptions, 2 messages on their way, 0 retained messages" in said, said
+        assert "not known here: 1 chunks" in said, said
         assert "is whole" in store(f"{path}/new", "check")
 
 
