@@ -367,8 +367,13 @@ static const struct letter_type publish_letter_type = {
 
 static void post_to(struct worker *me, uint16_t target, const struct publication *publication)
 {
-	struct publish_letter *letter = letter_create(me, &publish_letter_type, sizeof *letter);
+	struct publish_letter *letter;
 
+	if (!publication->wants_receipt && !publication->origin.id && target != me->id) {
+		batch_post(me, target, publication->message);
+		return;
+	}
+	letter = letter_create(me, &publish_letter_type, sizeof *letter);
 	letter->message = publication->message;
 	message_ref_shared(letter->message);
 	letter->publisher = publication->publisher;

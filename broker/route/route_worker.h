@@ -40,7 +40,7 @@ void route_deliver_range(struct worker *me, struct message *message,
 			 const struct match_result *result, const struct delivery_origin *origin,
 			 uint32_t from, uint32_t to, bool by_handle);
 
-/* The letter that carries a publication to another worker. */
+/* The letter that carries a publication to another worker, if it asks for a receipt. */
 struct publish_letter {
 	struct letter letter;
 	struct message *message; /* a shared reference, dropped at home */
@@ -50,6 +50,7 @@ struct publish_letter {
 	struct delivery_origin origin;
 	uint64_t store_number; /* what the receiver has posted to the store for it; 0: nothing */
 	struct publish_letter *next; /* behind a spread */
+	struct publish_batch *batch; /* one message of it; NULL: it came alone */
 };
 
 /*
@@ -75,6 +76,9 @@ bool spread_queue_behind(struct worker *me, struct publish_letter *letter);
 /* Matches and delivers a letter; false: it has become a spread, which returns it. */
 bool route_letter_deliver(struct worker *me, struct publish_letter *letter,
 			  struct match_result **out_large);
+
+/* A publication without a receipt, to another worker, which has a credit (batch.c). */
+void batch_post(struct worker *me, uint16_t target, struct message *message);
 
 void spread_init(struct route_worker *route);
 void spread_cancel_all(struct worker *me);

@@ -16,7 +16,7 @@
 #define TURN_LETTERS_MAX 4096
 #define TURN_MESSAGES_MAX 16384
 #define TURN_LETTERS_US 1000
-#define TURN_CLOCK_EVERY 64
+#define TURN_CLOCK_EVERY 16 /* some hold more than fifty messages */
 #define TURN_WAITERS_MAX 256
 
 void *letter_create(struct worker *me, const struct letter_type *type, size_t size)
@@ -45,12 +45,34 @@ bool letter_has_credit(struct worker *me, uint16_t target)
 	return me->outboxes[target].credits > 0;
 }
 
+void letter_take_credit(struct worker *me, struct letter *letter)
+{
+	BUG_ON(me->outboxes[letter->target].credits == 0);
+	me->outboxes[letter->target].credits--;
+	letter->credits++;
+}
+
+struct letter *letter_last_posted(struct worker *me, uint16_t target)
+{
+	const struct node_list *letters = &me->outboxes[target].letters;
+
+	return letters->first ? (struct letter *)letters->last : NULL;
+}
+
+void letter_begin_here(struct worker *me, struct letter *letter)
+{
+	BUG_ON(letter->home != me->id || letter->type->takes_credit);
+	letter->target = me->id;
+	letter->returning = false;
+	me->letters_out++;
+}
+
 void letter_post(struct worker *me, uint16_t target, struct letter *letter)
 {
 	BUG_ON(letter->home != me->id || target >= me->runtime->settings.workers);
 	if (letter->type->takes_credit) {
-		BUG_ON(me->outboxes[target].credits == 0);
-		me->outboxes[target].credits--;
+		letter->target = target;
+		letter_take_credit(me, letter);
 	}
 	letter->target = target;
 	letter->returning = false;
@@ -107,7 +129,8 @@ static void letter_come_home(struct worker *me, struct letter *letter)
 {
 	me->letters_out--;
 	if (letter->type->takes_credit) {
-		me->outboxes[letter->target].credits++;
+		me->outboxes[letter->target].credits += letter->credits;
+		letter->credits = 0;
 		me->credit_waiters_to_try = me->credit_waiter_count;
 	}
 	letter->type->on_return(me, letter);

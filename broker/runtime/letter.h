@@ -50,6 +50,7 @@ struct letter {
 	uint32_t size; /* of the whole block, for the cache */
 	uint16_t home; /* WORKER_NONE: foreign */
 	uint16_t target;
+	uint16_t credits; /* that it has taken */
 	bool returning;
 	bool is_lent;
 	bool wake_home; /* set by letter_create() from the type; a sender may change it */
@@ -66,6 +67,16 @@ bool letter_has_credit(struct worker *me, uint16_t target);
  * if its type says so; without one: BUG. */
 void letter_post(struct worker *me, uint16_t target, struct letter *letter);
 void letter_return(struct worker *me, struct letter *letter);
+
+/*
+ * The letter that was posted last to this target in this turn, if it has not left yet: who adds to it
+ * keeps the order of letters. NULL: there is none. More work in a letter takes a credit more.
+ */
+struct letter *letter_last_posted(struct worker *me, uint16_t target);
+void letter_take_credit(struct worker *me, struct letter *letter);
+/* A letter of one's own, as if it had been posted to oneself and were arriving now: it ends in
+ * letter_return(). For types without takes_credit. */
+void letter_begin_here(struct worker *me, struct letter *letter);
 
 /* From any thread that is no worker: main thread, thread pool. Allocated with malloc through
  * letter_create(NULL, ...); takes no credit. */

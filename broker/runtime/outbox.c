@@ -44,13 +44,14 @@ static struct outbox *outbox_touch(struct worker *me, uint16_t target)
 	return outbox;
 }
 
-static void outbox_note_haste(struct outbox *outbox, enum outbox_haste haste, size_t size)
+static void outbox_note_haste(struct outbox *outbox, enum outbox_haste haste, unsigned count,
+			      size_t size)
 {
 	if (haste == OUTBOX_URGENT) {
 		outbox->is_urgent = true;
 		return;
 	}
-	outbox->lazy_count++;
+	outbox->lazy_count += count;
 	outbox->lazy_bytes += size;
 }
 
@@ -60,7 +61,7 @@ void outbox_add_letter(struct worker *me, uint16_t target, struct letter *letter
 	struct outbox *outbox = outbox_touch(me, target);
 
 	node_list_add(&outbox->letters, &letter->node);
-	outbox_note_haste(outbox, haste, letter->size);
+	outbox_note_haste(outbox, haste, letter->credits > 1 ? letter->credits : 1, letter->size);
 	if (target != me->id)
 		counter_add(me->counters, COUNTER_LETTERS_POSTED, 1);
 }
@@ -71,7 +72,7 @@ void outbox_add_message(struct worker *me, uint16_t home, struct letter_node *no
 
 	BUG_ON(home == me->id);
 	node_list_add(&outbox->messages, node);
-	outbox_note_haste(outbox, OUTBOX_LAZY, size);
+	outbox_note_haste(outbox, OUTBOX_LAZY, 1, size);
 }
 
 static void outbox_post(struct worker *me, uint16_t target)

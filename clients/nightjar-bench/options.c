@@ -11,9 +11,10 @@
 #include "options.h"
 #include "scenario.h"
 
-static const char usage_text[] = "usage: nightjar-bench SCENARIO [OPTION...] [URL]\n"
-				 "       nightjar-bench relay [--websocket] PORT\n"
-				 "\nURL: tcp://HOST:PORT, tls://, ws://HOST:PORT/PATH, wss://\n";
+static const char usage_text[] =
+	"usage: nightjar-bench SCENARIO [OPTION...] [URL]\n"
+	"       nightjar-bench relay [--websocket] PORT\n"
+	"\nURL: tcp://HOST:PORT, tls://, ws://HOST:PORT/PATH, wss://, unix://PATH\n";
 
 static const char options_text[] =
 	"\nOptions (numbers may end in k or M):\n"

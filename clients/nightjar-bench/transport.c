@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <openssl/ssl.h>
@@ -105,13 +106,15 @@ static const struct scheme schemes[] = {
 	{"wss", "443", true, true},
 };
 
+static const char unix_scheme[] = "unix://";
+
 static const struct scheme *find_scheme(const char *name, size_t length)
 {
 	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
 		if (strlen(schemes[i].name) == length &&
 		    strncmp(schemes[i].name, name, length) == 0)
 			return &schemes[i];
-	fail("cannot speak '%.*s': use tcp://, tls://, ws:// or wss://, or just HOST:PORT",
+	fail("cannot speak '%.*s': use tcp://, tls://, ws://, wss:// or unix://, or just HOST:PORT",
 	     (int)length, name);
 }
 
@@ -151,6 +154,20 @@ static void resolve(struct endpoint *endpoint, const char *host, const char *por
 	freeaddrinfo(found);
 }
 
+static void endpoint_init_unix(struct endpoint *endpoint, const char *path)
+{
+	struct sockaddr_un *address = (struct sockaddr_un *)&endpoint->address;
+	size_t length = strlen(path);
+
+	if (length == 0 || length >= sizeof(address->sun_path))
+		fail("'%s' is no path of a Unix socket; use unix:///run/nightjar/mqtt.sock", path);
+	address->sun_family = AF_UNIX;
+	memcpy(address->sun_path, path, length + 1);
+	endpoint->address_length = sizeof(*address);
+	endpoint->host = strdup("localhost");
+	endpoint->ops = endpoint->stream = &transport_tcp;
+}
+
 void endpoint_init(struct endpoint *endpoint, const struct options *options)
 {
 	const char *url = options->url, *separator = strstr(url, "://"), *slash;
@@ -158,6 +175,10 @@ void endpoint_init(struct endpoint *endpoint, const struct options *options)
 	char host[HOST_MAX], port[8];
 
 	*endpoint = (struct endpoint){0};
+	if (strncmp(url, unix_scheme, sizeof(unix_scheme) - 1) == 0) {
+		endpoint_init_unix(endpoint, url + sizeof(unix_scheme) - 1);
+		return;
+	}
 	if (separator) {
 		scheme = find_scheme(url, (size_t)(separator - url));
 		url = separator + 3;

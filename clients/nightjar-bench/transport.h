@@ -2,7 +2,7 @@
 /*
  * transport.h - how bytes get to a broker and back.
  *
- *	tcp://   tls://     a stream
+ *	tcp://   tls://     a stream; unix:// is one like tcp://
  *	  ^        ^
  *	ws://    wss://     the same stream in frames (transport_ws.c)
  *
@@ -90,7 +90,7 @@ bool transport_has_pending(const struct transport *transport);
 void endpoint_init_tls(struct endpoint *endpoint, const struct options *options);
 
 /*
- * Resolves "host", "host:port" or "scheme://host:port[/path]". A scheme that this program cannot
+ * Resolves "host", "host:port", "scheme://host:port[/path]" or "unix://path". A scheme that this program cannot
  * speak, a bad port and an unknown host end the process with a sentence that says so.
  */
 void endpoint_init(struct endpoint *endpoint, const struct options *options);

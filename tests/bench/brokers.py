@@ -126,7 +126,15 @@ def _config(name, run):
     if run.transport in ("tls", "wss"):
         text += CERTIFICATES
         files.update(certificate_files())
+    if run.transport == "unix":
+        text += "listener 0 {dir}/mqtt.sock\n"
     return text, files
+
+
+def url(run, broker):
+    if run.transport == "unix":
+        return f"unix://{broker.dir}/mqtt.sock"
+    return f"{run.transport}://127.0.0.1:{broker.port}"
 
 
 def start(name, binary, processor, workers, run):
@@ -134,6 +142,7 @@ def start(name, binary, processor, workers, run):
     if name == "relay":
         return Relay(processor, run.transport)
     text, files = _config(name, run)
+    workers = run.workers or workers
     if name == "mosquitto":
         return Broker(text, binary=binary, wrap=pinned(processor), files=files)
     return Broker(text, binary=binary, workers=workers, files=files,

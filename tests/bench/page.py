@@ -81,6 +81,18 @@ def latency_table(data, names, run="latency", phase="deliver"):
     return _table(["", "messages/s", *PERCENTILES], lines) if lines else ""
 
 
+def cores_table(data):
+    """What a message costs on two workers; with half of the messages crossing, the mean of both."""
+    costs = {row.title: median(data, row.run, "nightjar", row.phase) for row in rows.CORES_ROWS}
+    if None in costs.values():
+        return ""
+    one, same, cross = costs.values()
+    lines = [[title, _number(cost), _times(cost, one)] for title, cost in costs.items()]
+    lines.insert(2, ["two workers, half of the messages cross", _number((same + cross) / 2),
+                     _times((same + cross) / 2, one)])
+    return _table(["", "nightjar", "x one worker"], lines)
+
+
 def own_cost_table(data, names):
     """What the generator spent itself, to show that it was not the limit."""
     lines = []
@@ -140,6 +152,7 @@ def tables(data, names):
         ("Latency at half of the rate reached, us", latency_table(data, names)),
         ("Latency of a bystander of a storm, us",
          latency_table(data, names, "storm", "bystander")),
+        ("From one worker to two, us each", cores_table(data)),
         ("With a password for each client and 100 rules, us each",
          cost_table(data, rows.RIGHTS_ROWS, ["nightjar", "rights"])),
     ]
@@ -288,6 +301,14 @@ part in it exchanges 200 a second. That pair's latency:
 
 {storm}
 
+## Two workers
+
+One-to-one at QoS 0 over a Unix socket, whose connections are dealt to the workers by turns, so that
+either both ends of a pair are on one worker or none. Microseconds of CPU of both workers for each
+message; load generator and broker share the processors.
+
+{cores}
+
 ## Rights
 
 With a password for each client and an `acl_file` of 100 rules ("rights"), in microseconds of CPU
@@ -319,6 +340,7 @@ def write(data):
         memory=cost_table(data, rows.MEMORY_ROWS, names),
         latency=latency_table(data, names),
         storm=latency_table(data, names, "storm", "bystander"),
+        cores=cores_table(data),
         rights=cost_table(data, rows.RIGHTS_ROWS, ["nightjar", "rights"]),
         latency_picture=_picture(data, "latency", "Latency", _latency_picture(data, names)),
         growth=_growth_section(data))

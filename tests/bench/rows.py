@@ -22,6 +22,7 @@ class Run:
     brokers: tuple = EVERYBODY
     transport: str = "tcp"
     persistence: bool = False
+    workers: str = ""           # of nightjar, whatever --workers says
 
     def arguments(self, is_quick):
         return (self.quick if is_quick and self.quick else self.command).split()
@@ -51,6 +52,11 @@ RUNS = (
     Run("idle", "idle", "idle --base 1000 -n 3000"),
     Run("storm", "storm", "storm -S 2000"),
     Run("rights", "one-to-one", brokers=("nightjar", "rights")),
+    # The connections of a Unix socket are dealt to the workers by turns: with an even number of pairs
+    # each pair has its two ends on one worker, with an odd number none has.
+    Run("cores-one", "one-to-one -P 50", brokers=("nightjar",), transport="unix", workers="1"),
+    Run("cores-same", "one-to-one -P 50", brokers=("nightjar",), transport="unix", workers="2"),
+    Run("cores-cross", "one-to-one -P 51", brokers=("nightjar",), transport="unix", workers="2"),
     Run("ws", "one-to-one", transport="ws"),
     Run("ws-connect", "connect -n 2000", "connect -n 500", transport="ws"),
     Run("ws-idle", "idle --base 1000 -n 5000", "idle --base 500 -n 1500", transport="ws"),
@@ -118,6 +124,12 @@ STORE_ROWS = (
 ONLINE_ROWS = (
     Row("microseconds of CPU each", "store-online", "deliver"),
     Row("messages each second", "store-online", "deliver", "per_second"),
+)
+
+CORES_ROWS = (
+    Row("one worker", "cores-one", "deliver"),
+    Row("two workers, no message crosses", "cores-same", "deliver"),
+    Row("two workers, every message crosses", "cores-cross", "deliver"),
 )
 
 RIGHTS_ROWS = (Row("one-to-one, 50 pairs, QoS 0", "rights", "deliver"),)

@@ -62,7 +62,7 @@ class Bench:
             arguments = arguments + ["--insecure"]
         with tempfile.NamedTemporaryFile(suffix=".json") as out, \
                 brokers.start(name, self.programs[name], 0, self.options.workers, run) as broker:
-            url = f"{run.transport}://127.0.0.1:{broker.port}"
+            url = brokers.url(run, broker)
             command = brokers.pinned(1) + [brokers.bench_bin(), *arguments,
                                            *self.seconds(arguments), "--quiet",
                                            f"--json={out.name}", "--broker-pid", str(broker.pid),
