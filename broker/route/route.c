@@ -472,7 +472,7 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 		publication->waiting += result->other_count;
 	if (waits_here)
 		post_to_self(me, publication);
-	else
+	else if (result->target_count)
 		deliver_here(me, result, publication);
 	publication->store_number = commit_number_since(me, mark);
 	return ROUTE_DONE;
