@@ -172,6 +172,72 @@ static void what_is_in_flight_keeps_its_packet_identifier(void **unused)
 	expect_lines("message", 1);
 }
 
+#define FLIGHTS 40
+
+static uint64_t flight_numbers[FLIGHTS];
+
+/* Every second one is sent at once, two in three of all later, the last first. */
+static void post_many_flights(struct worker *me, void *unused)
+{
+	uint32_t ids[] = {5, 70000};
+	struct store_delivery delivery = {.qos = 1,
+					  .subscription_ids = ids,
+					  .subscription_id_count = 2};
+	char text[16];
+
+	(void)unused;
+	put_session(me, 1, "alpha", STORE_SESSION);
+	for (int i = 0; i < FLIGHTS; i++) {
+		struct message *message;
+
+		snprintf(text, sizeof text, "m%02d", i);
+		message = say(me, "t", text);
+		flight_numbers[i] = store_queue(me, 1, message, &delivery);
+		if (i % 2 == 0)
+			store_inflight(me, 1, flight_numbers[i], (uint16_t)(100 + i), STORE_SENT,
+				       1);
+		message_drop(me, &message);
+	}
+	for (int i = FLIGHTS - 1; i > 0; i -= 2)
+		if (i % 3)
+			store_inflight(me, 1, flight_numbers[i], (uint16_t)(100 + i), STORE_SENT,
+				       1);
+}
+
+/* From the front, the middle and the end; what is over is given no identifier any more. */
+static void some_flights_are_over(struct worker *me, void *unused)
+{
+	(void)unused;
+	for (int i = 0; i < FLIGHTS; i++)
+		if (i < 5 || i % 7 == 0 || i == FLIGHTS - 1) {
+			store_done(me, 1, flight_numbers[i]);
+			store_inflight(me, 1, flight_numbers[i], 999, STORE_SENT, 1);
+		}
+}
+
+static void many_flights_begin_and_end_in_any_order(void **unused)
+{
+	char line[64];
+	unsigned left = 0;
+
+	(void)unused;
+	shop_open();
+	on_worker(0, post_many_flights, NULL);
+	on_worker(0, some_flights_are_over, NULL);
+	settle();
+	shop_reopen();
+	for (int i = 0; i < FLIGHTS; i++) {
+		bool is_over = i < 5 || i % 7 == 0 || i == FLIGHTS - 1;
+		bool is_sent = i % 2 == 0 || i % 3;
+
+		snprintf(line, sizeof line, "message 1 t=m%02d qos 1 ids 2 flight %d as %d", i,
+			 is_sent, is_sent ? 100 + i : 0);
+		expect_lines(line, !is_over);
+		left += !is_over;
+	}
+	expect_lines("message", left);
+}
+
 static void retain(struct worker *me, const char *topic, const char *payload, uint64_t version)
 {
 	struct message *message = say(me, topic, payload);
@@ -655,6 +721,7 @@ int main(void)
 		EACH(sessions_and_what_belongs_to_them_are_there_again),
 		EACH(messages_wait_for_each_session_in_their_order),
 		EACH(what_is_in_flight_keeps_its_packet_identifier),
+		EACH(many_flights_begin_and_end_in_any_order),
 		EACH(the_retained_message_with_the_highest_version_stays),
 		EACH(a_message_moves_from_a_group_to_its_member),
 		EACH(a_publication_at_qos_2_waits_for_its_origin),
