@@ -166,7 +166,7 @@ def courses(title, x_title, panels):
         top += each
     bottom = top - 50
     for step in range(7):
-        parts.append(_text(across(last * step / 6), bottom + 20, _short(last * step / 6), "small",
-                           "middle"))
+        parts.append(_text(across(last * step / 6), bottom + 20,
+                           f"{last * step / 6:.{0 if last > 6 else 1}f}", "small", "middle"))
     parts.append(_text((left + WIDTH - right) / 2, bottom + 38, x_title, "small", "middle"))
     return _svg(bottom + 52, title, parts)

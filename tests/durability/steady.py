@@ -201,8 +201,7 @@ def draw(samples, folder):
 
     published = [(b["seconds"] / 60, (b["published"] + b["received"] - a["published"] - a["received"])
                   / max(1, b["seconds"] - a["seconds"])) for a, b in zip(samples, samples[6:])]
-    panels = [("MiB", {"the store's file": course("file_bytes", MIB),
-                       "used of it": course("used_bytes", MIB)}),
+    panels = [("MiB", {"the store's file": course("file_bytes", MIB)}),
               ("MiB", {"memory": course("rss_anon_bytes", MIB),
                        "pages of mapped files": course("rss_file_bytes", MIB)}),
               ("", {"messages queued": course("queued", 1),
