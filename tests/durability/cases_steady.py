@@ -10,13 +10,14 @@ HAPPENS = ("acknowledged", "received", "received before it expired", "retained",
 
 @case("A steady load queues, drains, retains and expires, and the file stays small")
 def steady_load(_t):
-    steady = Steady(SECONDS).run()
+    steady = Steady(SECONDS, pace=0.2).run()
     print(f"# {steady.sum()}", flush=True)
     assert not steady.cast.violations, steady.cast.violations.report()
     assert not steady.cast.tally["refused"], steady.sum()
     missing = [kind for kind in HAPPENS if not steady.cast.tally[kind]]
     last = steady.samples[-1]
-    missing += [name for name in ("commits", "queued", "expired", "sessions_expired", "wills") if not last[name]]
+    counted = ("commits", "queued", "expired", "sessions_expired", "wills")
+    missing += [name for name in counted if not last[name]]
     assert not missing, f"did not happen: {missing}: {steady.sum()}; {last}"
     assert last["used_bytes"] <= last["file_bytes"] <= 64 * MIB, last
 

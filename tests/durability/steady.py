@@ -55,9 +55,9 @@ CONFIG = "listener {port} 127.0.0.1\nprotocol any\npersistence_max_size 10737418
 class Cast:
     """Some 100 devices, most of which are away at any time."""
 
-    def __init__(self, port):
+    def __init__(self, port, pace):
         self.violations = Violations()
-        self.tally = Tally()
+        self.tally = Tally(pace)
         self.crowd = crowd = Crowd(port, self.violations, seed=1)
         tally = self.tally
         for n in range(4):
@@ -78,8 +78,10 @@ class Cast:
 
 
 class Steady:
-    def __init__(self, seconds, durability="disk", out=None):
-        self.seconds, self.out = seconds, out
+    """pace: below 1, all come and go sooner, so that in a short time everything happens."""
+
+    def __init__(self, seconds, durability="disk", out=None, pace=1.0):
+        self.seconds, self.out, self.pace = seconds, out, pace
         self.broker = Broker(store_config(durability) + CONFIG, workers=2)
         self.samples = []
         self.cast = None
@@ -90,7 +92,7 @@ class Steady:
         try:
             self.broker._spawn()
             self.broker._wait_listening()
-            self.cast = Cast(self.broker.port)
+            self.cast = Cast(self.broker.port, self.pace)
             self._course()
             self.broker.stop()
         finally:

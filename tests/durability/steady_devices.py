@@ -8,10 +8,11 @@ LOADS, KEPT = 40, 500           # topics: of messages, and of retained ones
 
 
 class Tally:
-    """What the crowd did: kind -> how often."""
+    """What the crowd did: kind -> how often. And at which pace it comes and goes."""
 
-    def __init__(self):
+    def __init__(self, pace):
         self.counts = {}
+        self.pace = pace
 
     def add(self, kind):
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -21,13 +22,15 @@ class Tally:
 
 
 class Player(Device):
-    """Comes and goes: up for a while, away for a while, both in seconds (from, to)."""
+    """Comes and goes: up for a while, away for a while, both in seconds (from, to), times the cast's
+    pace."""
 
     stay_s, away_s, polite = (5, 15), (5, 15), 0.5
 
     def __init__(self, crowd, name, version, tally):
         super().__init__(crowd, name, version)
         self.tally = tally
+        self.pace = tally.pace
         self.ends = 0.0
         self.next_try = crowd.rng.random()
 
@@ -36,10 +39,10 @@ class Player(Device):
 
     def work(self, now):
         if self.ends is None:
-            self.ends = now + self.rng.uniform(*self.stay_s)
+            self.ends = now + self.pace * self.rng.uniform(*self.stay_s)
         if now >= self.ends:
             self.drop(politely=self.rng.random() < self.polite)
-            self.next_try = now + self.rng.uniform(*self.away_s)
+            self.next_try = now + self.pace * self.rng.uniform(*self.away_s)
 
     def on_message(self, packet):
         self.tally.add("received")
