@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 
-#define ACKS_FIRST 16u
+#define ACKS_FIRST 4u
 
 struct ack_ring {
 	uint32_t head, cap; /* cap: a power of two */
@@ -86,6 +86,12 @@ void ack_queue_pop(struct ack_queue *queue)
 	ring->head = (ring->head + 1) & (ring->cap - 1);
 	queue->count--;
 	queue->first_token++;
+}
+
+void ack_queue_rest(struct ack_queue *queue)
+{
+	if (queue->count == 0)
+		ring_free(queue);
 }
 
 void ack_queue_fini(struct ack_queue *queue)

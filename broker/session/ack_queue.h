@@ -45,6 +45,8 @@ struct pending_ack *ack_queue_find(struct ack_queue *queue, uint64_t token);
 /* The head if it may leave, else NULL. */
 struct pending_ack *ack_queue_ready(struct ack_queue *queue);
 void ack_queue_pop(struct ack_queue *queue);
+/* Nothing will have to wait for a while: an empty queue gives its memory back. */
+void ack_queue_rest(struct ack_queue *queue);
 void ack_queue_fini(struct ack_queue *queue);
 
 #endif

@@ -306,6 +306,7 @@ static void keep_alive_check(struct client *client)
 		client_close(client, CLOSE_KEEP_ALIVE, 0, NULL);
 		return;
 	}
+	ack_queue_rest(&client->acks);
 	/* A little slack lets the timers of many clients meet in one wake-up. */
 	timer_arm_within(&me->wheel, &client->timer, since + allowed_ms, allowed_ms / 32);
 }
@@ -630,20 +631,31 @@ bool client_accept(struct worker *me, const struct newcomer *newcomer)
 	return true;
 }
 
-bool client_accept_websocket(struct worker *me, struct web_socket *socket,
-			     const struct web_peer *peer, uint64_t deadline_ms)
+struct connection *client_accept_pushed(struct worker *me, const struct transport *transport,
+					void *transport_state, uint16_t listener,
+					const struct address *address, uint64_t deadline_ms)
 {
 	struct client *client;
 
 	if (!client_may_accept(me))
-		return false;
-	client = client_make(me, peer->listener, peer->address);
+		return NULL;
+	client = client_make(me, listener, address);
 	if (!client)
-		return false;
-	connection_init_pushed(&client->conn, me, &transport_websocket, socket,
+		return NULL;
+	connection_init_pushed(&client->conn, me, transport, transport_state,
 			       &client_connection_ops,
 			       session_worker_of(me)->settings->output_buffer_bytes);
-	websocket_bind(socket, &client->conn);
 	client_wait_for_connect(me, client, deadline_ms);
-	return true;
+	return &client->conn;
+}
+
+bool client_accept_websocket(struct worker *me, struct web_socket *socket,
+			     const struct web_peer *peer, uint64_t deadline_ms)
+{
+	struct connection *conn = client_accept_pushed(me, &transport_websocket, socket,
+						       peer->listener, peer->address, deadline_ms);
+
+	if (conn)
+		websocket_bind(socket, conn);
+	return conn != NULL;
 }

@@ -131,6 +131,11 @@ static inline bool client_has_room(const struct client *client)
 
 /* struct listener_settings.on_client */
 bool client_accept(struct worker *me, const struct newcomer *newcomer);
+/* Over a transport that is pushed, which must know the connection before anything arrives. NULL: there
+ * is no memory, or the broker takes nobody now. */
+struct connection *client_accept_pushed(struct worker *me, const struct transport *transport,
+					void *transport_state, uint16_t listener,
+					const struct address *address, uint64_t deadline_ms);
 /* struct web_hooks: may_accept, on_websocket. */
 bool client_may_accept(struct worker *me);
 bool client_accept_websocket(struct worker *me, struct web_socket *socket,

@@ -75,6 +75,9 @@ static void send_ready(struct client *client)
 		is_suback = ack->type == PACKET_SUBACK;
 		send_pending(client, ack);
 		ack_queue_pop(&client->acks);
+		/* Most clients subscribe once, and nothing else of them ever waits. */
+		if (is_suback)
+			ack_queue_rest(&client->acks);
 		if (is_suback && --client->subacks == 0 && client->session)
 			feeds_wake(client->conn.worker, client->session);
 	}

@@ -60,7 +60,7 @@ static void device_filter(const struct options *options, uint32_t number, char *
 		[19] = "%s/device/%08u/#",
 	};
 
-	if (number % 20 < 16)
+	if (options->exact || number % 20 < 16)
 		snprintf(out, FLOW_TOPIC_MAX, "%s/device/%08u/cmd", options->prefix, number);
 	else
 		/* NOLINTNEXTLINE(clang-diagnostic-format-nonliteral): one of the four above */

@@ -25,12 +25,14 @@ static const char options_text[] =
 	"  -n, --count N           connections, topics, sessions or subscriptions\n"
 	"      --base N            idle: connections before the slope begins\n"
 	"  -m, --messages N        offline: messages for each session\n"
+	"      --filters N         offline: subscriptions of each session, default 1\n"
 	"  -b, --payload BYTES     16 to 1M, default 64\n"
 	"  -w, --window N          messages of a publisher under way\n"
 	"  -r, --rate N            messages a second over all publishers, at fixed times;\n"
 	"                          latencies then count from when a message was due\n"
 	"  -c, --concurrency N     handshakes under way at once\n"
 	"      --match-percent N   match: of 100 messages, how many have a receiver (default 1)\n"
+	"      --exact             match: filters without wildcards only\n"
 	"      --levels N          one-to-one: of the topics, default 2\n"
 	"      --persistent        one-to-one, wildcard, fan-out, fan-in: the subscribers' sessions\n"
 	"                          outlive their connections\n"
@@ -53,6 +55,8 @@ enum long_only {
 	OPTION_BASE = 256,
 	OPTION_MATCH_PERCENT,
 	OPTION_LEVELS,
+	OPTION_FILTERS,
+	OPTION_EXACT,
 	OPTION_PERSISTENT,
 	OPTION_WARM_UP,
 	OPTION_PASSWORD,
@@ -80,6 +84,8 @@ static const struct option names[] = {
 	{"concurrency", required_argument, NULL, 'c'},
 	{"match-percent", required_argument, NULL, OPTION_MATCH_PERCENT},
 	{"levels", required_argument, NULL, OPTION_LEVELS},
+	{"filters", required_argument, NULL, OPTION_FILTERS},
+	{"exact", no_argument, NULL, OPTION_EXACT},
 	{"persistent", no_argument, NULL, OPTION_PERSISTENT},
 	{"seconds", required_argument, NULL, 's'},
 	{"warm-up", required_argument, NULL, OPTION_WARM_UP},
@@ -189,6 +195,8 @@ static void take_load_option(struct options *options, int letter)
 		options->match_percent = parse_count("--match-percent", optarg, 1, 100);
 		break;
 	case OPTION_LEVELS: options->levels = parse_count("--levels", optarg, 2, 60); break;
+	case OPTION_FILTERS: options->filters = parse_count("--filters", optarg, 1, 1000); break;
+	case OPTION_EXACT: options->exact = true; break;
 	case OPTION_PERSISTENT: options->persistent = true; break;
 	case 's': options->seconds = parse_number("--seconds", optarg, 0.01, 86400); break;
 	case OPTION_WARM_UP: options->warm_up_s = parse_number("--warm-up", optarg, 0, 3600); break;
@@ -256,6 +264,9 @@ static void put_defaults(struct options *options, const struct scenario *scenari
 	put_default(&options->concurrency, defaults->concurrency, "--concurrency", scenario);
 	put_default(&options->match_percent, defaults->match_percent, "--match-percent", scenario);
 	put_default(&options->levels, defaults->levels, "--levels", scenario);
+	put_default(&options->filters, defaults->filters, "--filters", scenario);
+	if (options->exact && !defaults->match_percent)
+		usage_error("--exact has no meaning for the scenario", scenario->name);
 	if (options->rate <= 0)
 		options->rate = defaults->rate;
 	if (options->qos < 0)

@@ -36,9 +36,11 @@ struct options {
 	uint32_t concurrency; /* handshakes under way at once */
 	uint32_t payload_bytes;
 	uint32_t match_percent;
-	uint32_t levels; /* of a topic */
+	uint32_t levels;  /* of a topic */
+	uint32_t filters; /* of each session */
 	int qos;
 	bool persistent; /* the subscribers' sessions */
+	bool exact;	 /* filters without wildcards only */
 	double rate;	 /* messages a second over all publishers; 0: as fast as the window lets */
 	double seconds;
 	double warm_up_s;

@@ -87,6 +87,7 @@ const struct scenario scenarios[] = {
 			     .messages = 50,
 			     .window = 100,
 			     .concurrency = 100,
+			     .filters = 1,
 			     .qos = 1},
 		.counted = "sessions",
 	},

@@ -3,6 +3,7 @@
  * scenario_offline.c - sessions whose clients are away: what a session weighs, what it costs to
  * queue messages for it, and to hand them over when the client is back.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "crowd.h"
@@ -70,8 +71,8 @@ static void sleeper_on_packet(struct client *client, const struct packet *packet
 		client_mark_dirty(client);
 		break;
 	case PACKET_SUBACK:
-		if (!packet_suback_grants(packet, options->version, (uint8_t)options->qos, 1,
-					  &code))
+		if (!packet_suback_grants(packet, options->version, (uint8_t)options->qos,
+					  options->filters, &code))
 			fail("the broker did not grant a subscription: code 0x%02x", code);
 		++*sleeper->subacks;
 		break;
@@ -108,6 +109,21 @@ static void all_leave(struct bedroom *bedroom)
 			 "connections that the broker has not closed after DISCONNECT");
 }
 
+/* Messages come through the first; nobody publishes to what the others ask for. */
+static void add_filters(struct client *client, uint32_t number)
+{
+	const struct options *options = client->engine->options;
+	char filter[FEEDER_TOPIC_MAX + 16];
+
+	feeder_topic(options, number, filter);
+	packet_add_filter(&client->out, filter, (uint8_t)options->qos);
+	for (uint32_t i = 1; i < options->filters; i++) {
+		snprintf(filter, sizeof(filter), "%s/device/%08u/cmd%u", options->prefix, number,
+			 i);
+		packet_add_filter(&client->out, filter, (uint8_t)options->qos);
+	}
+}
+
 /* Connects all with what is left of their sessions, or with new ones. */
 static void all_connect(struct bedroom *bedroom, bool clean_start)
 {
@@ -118,14 +134,12 @@ static void all_connect(struct bedroom *bedroom, bool clean_start)
 static void all_subscribe(struct bedroom *bedroom)
 {
 	const struct options *options = bedroom->engine.options;
-	char topic[FEEDER_TOPIC_MAX];
 
 	for (uint32_t i = 0; i < options->count; i++) {
 		struct client *client = bedroom->clients[i];
 		size_t began = packet_begin_subscribe(&client->out, options->version, 1);
 
-		feeder_topic(options, i, topic);
-		packet_add_filter(&client->out, topic, (uint8_t)options->qos);
+		add_filters(client, i);
 		packet_end_subscribe(&client->out, began);
 		client_mark_dirty(client);
 	}

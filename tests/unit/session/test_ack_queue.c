@@ -54,6 +54,19 @@ static void an_empty_queue_lets_nothing_leave(void **unused)
 	assert_int_equal(ack_queue_next_token(&queue), 1);
 }
 
+static void a_queue_at_rest_takes_no_memory_and_goes_on_counting(void **unused)
+{
+	uint64_t first = push(1, 0);
+
+	(void)unused;
+	ack_queue_rest(&queue);
+	assert_int_equal(leave(), 1);
+	ack_queue_rest(&queue);
+	assert_int_equal(memory_used(MEMORY_INPUT), 0);
+	assert_int_equal(push(2, 0), first + 1);
+	assert_int_equal(leave(), 2);
+}
+
 static void answers_leave_in_the_order_of_arrival(void **unused)
 {
 	uint64_t first = push(10, 1);
@@ -146,6 +159,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(an_empty_queue_lets_nothing_leave, finish),
+		cmocka_unit_test_teardown(a_queue_at_rest_takes_no_memory_and_goes_on_counting,
+					  finish),
 		cmocka_unit_test_teardown(answers_leave_in_the_order_of_arrival, finish),
 		cmocka_unit_test_teardown(a_token_names_its_answer_wherever_the_ring_has_moved,
 					  finish),
