@@ -20,7 +20,8 @@ static inline uint16_t handle_worker(handle_t handle)
 
 /* Owner: one worker. Slots are reused last in, first out, with the next generation. */
 struct handle_table {
-	struct handle_entry *entries;
+	uintptr_t *places;     /* of each slot the object, or, odd, which one is free next */
+	uint16_t *generations; /* of the object that is here or comes next; never 0 */
 	uint32_t count, cap, first_free;
 	uint16_t worker;
 };

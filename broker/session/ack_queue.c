@@ -7,11 +7,6 @@
 
 #define ACKS_FIRST 4u
 
-struct ack_ring {
-	uint32_t head, cap; /* cap: a power of two */
-	struct pending_ack entries[];
-};
-
 static size_t ring_bytes(uint32_t cap)
 {
 	return sizeof(struct ack_ring) + cap * sizeof(struct pending_ack);
@@ -38,8 +33,9 @@ static enum err grow(struct ack_queue *queue)
 	if (!ring)
 		return ERR_NOMEM;
 	ring->head = 0;
+	ring->count = ack_queue_count(queue);
 	ring->cap = cap;
-	for (uint32_t i = 0; queue->ring && i < queue->count; i++)
+	for (uint32_t i = 0; i < ring->count; i++)
 		ring->entries[i] = *ring_at(queue->ring, i);
 	memory_charge(MEMORY_INPUT, ring_bytes(cap));
 	ring_free(queue);
@@ -49,13 +45,13 @@ static enum err grow(struct ack_queue *queue)
 
 enum err ack_queue_push(struct ack_queue *queue, const struct pending_ack *entry)
 {
-	if (!queue->ring || queue->count == queue->ring->cap) {
+	if (!queue->ring || queue->ring->count == queue->ring->cap) {
 		enum err err = grow(queue);
 
 		if (err != ERR_NONE)
 			return err;
 	}
-	*ring_at(queue->ring, queue->count++) = *entry;
+	*ring_at(queue->ring, queue->ring->count++) = *entry;
 	return ERR_NONE;
 }
 
@@ -63,7 +59,7 @@ struct pending_ack *ack_queue_find(struct ack_queue *queue, uint64_t token)
 {
 	uint64_t index = token - queue->first_token - 1;
 
-	if (token <= queue->first_token || index >= queue->count)
+	if (token <= queue->first_token || index >= ack_queue_count(queue))
 		return NULL;
 	return ring_at(queue->ring, (uint32_t)index);
 }
@@ -72,7 +68,7 @@ struct pending_ack *ack_queue_ready(struct ack_queue *queue)
 {
 	struct pending_ack *head;
 
-	if (queue->count == 0)
+	if (ack_queue_count(queue) == 0)
 		return NULL;
 	head = ring_at(queue->ring, 0);
 	return head->waiting == 0 ? head : NULL;
@@ -84,19 +80,19 @@ void ack_queue_pop(struct ack_queue *queue)
 
 	free(ring_at(ring, 0)->codes);
 	ring->head = (ring->head + 1) & (ring->cap - 1);
-	queue->count--;
+	ring->count--;
 	queue->first_token++;
 }
 
 void ack_queue_rest(struct ack_queue *queue)
 {
-	if (queue->count == 0)
+	if (ack_queue_count(queue) == 0)
 		ring_free(queue);
 }
 
 void ack_queue_fini(struct ack_queue *queue)
 {
-	while (queue->count)
+	while (ack_queue_count(queue))
 		ack_queue_pop(queue);
 	ring_free(queue);
 }

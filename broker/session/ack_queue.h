@@ -23,19 +23,26 @@ struct pending_ack {
 	uint8_t reason_code; /* PUBACK, PUBREC */
 };
 
-struct ack_ring;
+struct ack_ring {
+	uint32_t head, count, cap; /* cap: a power of two */
+	struct pending_ack entries[];
+};
 
 /* Part of every client, most of which never have an answer that waits. */
 struct ack_queue {
-	struct ack_ring *ring; /* NULL: empty so far */
+	struct ack_ring *ring; /* NULL: empty */
 	uint64_t first_token;  /* of the head; tokens begin at 1 */
-	uint32_t count;
 };
+
+static inline uint32_t ack_queue_count(const struct ack_queue *queue)
+{
+	return queue->ring ? queue->ring->count : 0;
+}
 
 /* The token that the next ack_queue_push() gives. */
 static inline uint64_t ack_queue_next_token(const struct ack_queue *queue)
 {
-	return queue->first_token + queue->count + 1;
+	return queue->first_token + ack_queue_count(queue) + 1;
 }
 
 /* Takes entry->codes. */

@@ -27,6 +27,8 @@ static const struct close_cause_info causes[CLOSE_CAUSE_COUNT] = {
 #undef CLOSE_CAUSE
 };
 
+_Static_assert(CLOSE_CAUSE_COUNT < 31, "session.last_cause has five bits");
+
 const char *close_cause_text(enum close_cause cause)
 {
 	return causes[cause].text;
@@ -203,7 +205,7 @@ void client_close(struct client *client, enum close_cause cause, uint8_t reason_
 	client->close_cause = (uint8_t)cause;
 	counter_add(client->conn.worker->counters, info->counter, 1);
 	if (client->session) {
-		client->session->last_cause = (uint8_t)(cause + 1);
+		client->session->last_cause = (cause + 1) & 31u;
 		client->session->last_end_s = (uint32_t)(client->conn.worker->now_ms / 1000);
 	}
 	/* At once: before this turn ends another connection may take the session over. */

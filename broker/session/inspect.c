@@ -43,7 +43,7 @@ void inspect_session(struct worker *me, const struct session *session, struct se
 		.expires_ms = session->expiry_due_ms,
 		.has_will = session->will != NULL,
 		.subscriptions = session->subscription_count,
-		.received = session->received.count,
+		.received = packet_id_set_count(&session->received),
 	};
 	if (session->origin) {
 		out->has_username = session->origin->has_username;

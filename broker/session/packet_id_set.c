@@ -7,57 +7,75 @@
 
 #define SET_CAP_FIRST 16u
 
-static uint32_t home_of(const struct packet_id_set *set, uint16_t id)
+struct packet_id_table {
+	uint32_t cap; /* a power of two */
+	uint32_t count;
+	uint16_t ids[]; /* 0: free */
+};
+
+static size_t table_bytes(uint32_t cap)
 {
-	return (id * 40503u) & (set->cap - 1);
+	return sizeof(struct packet_id_table) + cap * sizeof(uint16_t);
 }
 
-static void place(struct packet_id_set *set, uint16_t id)
+static uint32_t home_of(const struct packet_id_table *table, uint16_t id)
 {
-	uint32_t at = home_of(set, id);
+	return (id * 40503u) & (table->cap - 1);
+}
 
-	while (set->ids[at])
-		at = (at + 1) & (set->cap - 1);
-	set->ids[at] = id;
+static void place(struct packet_id_table *table, uint16_t id)
+{
+	uint32_t at = home_of(table, id);
+
+	while (table->ids[at])
+		at = (at + 1) & (table->cap - 1);
+	table->ids[at] = id;
+}
+
+uint32_t packet_id_set_count(const struct packet_id_set *set)
+{
+	return set->table ? set->table->count : 0;
 }
 
 static enum err grow(struct packet_id_set *set)
 {
-	struct packet_id_set fresh = {.cap = set->cap ? set->cap * 2 : SET_CAP_FIRST,
-				      .count = set->count};
+	const struct packet_id_table *old = set->table;
+	uint32_t cap = old ? old->cap * 2 : SET_CAP_FIRST;
+	struct packet_id_table *fresh = calloc(1, table_bytes(cap));
 
-	fresh.ids = calloc(fresh.cap, sizeof *fresh.ids);
-	if (!fresh.ids)
+	if (!fresh)
 		return ERR_NOMEM;
-	memory_charge(MEMORY_QUEUE, fresh.cap * sizeof *fresh.ids);
-	for (uint32_t i = 0; i < set->cap; i++) {
-		if (set->ids[i])
-			place(&fresh, set->ids[i]);
+	memory_charge(MEMORY_QUEUE, table_bytes(cap));
+	fresh->cap = cap;
+	fresh->count = packet_id_set_count(set);
+	for (uint32_t i = 0; old && i < old->cap; i++) {
+		if (old->ids[i])
+			place(fresh, old->ids[i]);
 	}
 	packet_id_set_fini(set);
-	*set = fresh;
+	set->table = fresh;
 	return ERR_NONE;
 }
 
 enum err packet_id_set_add(struct packet_id_set *set, uint16_t id)
 {
-	if ((set->count + 1) * 2 > set->cap) {
+	if (!set->table || (set->table->count + 1) * 2 > set->table->cap) {
 		enum err err = grow(set);
 
 		if (err != ERR_NONE)
 			return err;
 	}
-	place(set, id);
-	set->count++;
+	place(set->table, id);
+	set->table->count++;
 	return ERR_NONE;
 }
 
-static bool find(const struct packet_id_set *set, uint16_t id, uint32_t *out_at)
+static bool find(const struct packet_id_table *table, uint16_t id, uint32_t *out_at)
 {
-	if (set->count == 0)
+	if (!table || table->count == 0)
 		return false;
-	for (uint32_t at = home_of(set, id); set->ids[at]; at = (at + 1) & (set->cap - 1)) {
-		if (set->ids[at] == id) {
+	for (uint32_t at = home_of(table, id); table->ids[at]; at = (at + 1) & (table->cap - 1)) {
+		if (table->ids[at] == id) {
 			*out_at = at;
 			return true;
 		}
@@ -69,33 +87,34 @@ bool packet_id_set_has(const struct packet_id_set *set, uint16_t id)
 {
 	uint32_t at;
 
-	return find(set, id, &at);
+	return find(set->table, id, &at);
 }
 
 /* Moves what stands behind the hole forward, so that no search ends at it. */
 bool packet_id_set_remove(struct packet_id_set *set, uint16_t id)
 {
-	uint32_t mask = set->cap - 1;
+	struct packet_id_table *table = set->table;
 	uint32_t hole, at;
 
-	if (!find(set, id, &hole))
+	if (!find(table, id, &hole))
 		return false;
-	set->ids[hole] = 0;
-	for (at = (hole + 1) & mask; set->ids[at]; at = (at + 1) & mask) {
-		uint16_t moved = set->ids[at];
+	table->ids[hole] = 0;
+	for (at = (hole + 1) & (table->cap - 1); table->ids[at]; at = (at + 1) & (table->cap - 1)) {
+		uint16_t moved = table->ids[at];
 
-		set->ids[at] = 0;
-		place(set, moved);
+		table->ids[at] = 0;
+		place(table, moved);
 	}
 	/* A small table stays, or each message of a slow publisher would make and free one. */
-	if (--set->count == 0 && set->cap > SET_CAP_FIRST)
+	if (--table->count == 0 && table->cap > SET_CAP_FIRST)
 		packet_id_set_fini(set);
 	return true;
 }
 
 void packet_id_set_fini(struct packet_id_set *set)
 {
-	memory_uncharge(MEMORY_QUEUE, set->cap * sizeof *set->ids);
-	free(set->ids);
-	*set = (struct packet_id_set){0};
+	if (set->table)
+		memory_uncharge(MEMORY_QUEUE, table_bytes(set->table->cap));
+	free(set->table);
+	set->table = NULL;
 }

@@ -14,14 +14,13 @@
 #include <stdint.h>
 
 struct packet_id_set {
-	uint16_t *ids; /* 0: free */
-	uint32_t cap;  /* a power of two, or 0 */
-	uint32_t count;
+	struct packet_id_table *table; /* NULL: empty */
 };
 
 enum err packet_id_set_add(struct packet_id_set *set, uint16_t id) ERR_CHECKED; /* once each */
 bool packet_id_set_has(const struct packet_id_set *set, uint16_t id);
 bool packet_id_set_remove(struct packet_id_set *set, uint16_t id); /* false: was not in it */
 void packet_id_set_fini(struct packet_id_set *set);
+uint32_t packet_id_set_count(const struct packet_id_set *set);
 
 #endif

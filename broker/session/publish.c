@@ -81,13 +81,13 @@ static void send_ready(struct client *client)
 		if (is_suback && --client->subacks == 0 && client->session)
 			feeds_wake(client->conn.worker, client->session);
 	}
-	if (client->acks.count < ACKS_WAITING_MAX / 2)
+	if (ack_queue_count(&client->acks) < ACKS_WAITING_MAX / 2)
 		client_unpark(client, PARK_ACKS);
 }
 
 bool client_answer(struct client *client, const struct pending_ack *ack)
 {
-	if (ack->waiting == 0 && client->acks.count == 0) {
+	if (ack->waiting == 0 && ack_queue_count(&client->acks) == 0) {
 		publication_is_finished(client, ack);
 		send_pending(client, ack);
 		free(ack->codes);
@@ -96,7 +96,7 @@ bool client_answer(struct client *client, const struct pending_ack *ack)
 	if (ack_queue_push(&client->acks, ack) == ERR_NONE) {
 		if (ack->type == PACKET_SUBACK)
 			client->subacks++;
-		if (client->acks.count >= ACKS_WAITING_MAX)
+		if (ack_queue_count(&client->acks) >= ACKS_WAITING_MAX)
 			client_park(client, PARK_ACKS);
 		return true;
 	}
@@ -221,7 +221,7 @@ static bool check_receive_maximum(struct client *client, const struct publish_pa
 {
 	if (!is_above_receive_maximum(client, packet))
 		return true;
-	if (client->acks.count)
+	if (ack_queue_count(&client->acks))
 		client_park(client, PARK_ACKS);
 	else
 		fail(client, RC_RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-9",

@@ -127,7 +127,7 @@ static struct session *session_restore(struct worker *me, uint64_t id,
 	session->origin = origin_create(session->listener, record->name, record->has_username,
 					record->username);
 	session_set_expiry(me, session, record->expiry_s);
-	session->version = record->version;
+	session->version = record->version & 7u;
 	if (!session->origin ||
 	    rights_init(&session->rights, session_profile(me, session)->authority, session) !=
 		    ERR_NONE) {

@@ -67,7 +67,7 @@ static struct registration **bucket_find(struct registry_shard *shard, struct sl
 	return at;
 }
 
-/* Without memory the buckets get longer instead. */
+/* At two in each bucket, which only who connects looks through. Without memory they get longer. */
 static void shard_grow(struct registry_shard *shard)
 {
 	uint32_t count = shard->bucket_count ? shard->bucket_count * 2 : BUCKETS_FIRST;
@@ -144,7 +144,7 @@ enum err registry_claim(struct registry *registry, struct slice client_id, uint1
 	*out_registration = NULL;
 	*out_owner = claimant;
 	pthread_mutex_lock(&shard->lock);
-	if (shard->count == shard->bucket_count)
+	if (shard->count == 2 * shard->bucket_count)
 		shard_grow(shard);
 	if (!shard->buckets)
 		err = ERR_NOMEM;

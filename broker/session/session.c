@@ -252,7 +252,7 @@ enum err session_open(struct worker *me, struct client *client, struct registrat
 		return ERR_NOMEM;
 	}
 	session_set_expiry(me, session, session_expiry_asked(packet));
-	session->version = client->version;
+	session->version = client->version & 7u;
 	if (keep_open(me, session) != ERR_NONE) {
 		session_end(me, &session);
 		return ERR_NOMEM;

@@ -111,12 +111,12 @@ struct session {
 	uint64_t since_ms;	       /* online, or offline, since then */
 	uint32_t expiry_s;	       /* Session Expiry Interval; SESSION_EXPIRY_NEVER */
 	uint32_t subscription_count;
-	uint16_t listener; /* index of the profile it was last connected through */
-	uint8_t flags;	   /* enum session_flag */
-	uint8_t version;   /* enum mqtt_version of its last connection */
+	uint16_t listener;   /* index of the profile it was last connected through */
+	uint8_t flags;	     /* enum session_flag */
+	uint8_t version : 3; /* enum mqtt_version of its last connection */
 	/* The end of the connection before: enum close_cause + 1 (0: there was none), and when, in
 	 * seconds of clock_now_ms(). */
-	uint8_t last_cause;
+	uint8_t last_cause : 5;
 	uint32_t last_end_s;
 };
 

@@ -122,7 +122,7 @@ static void reason_codes_belong_to_the_queue(void **unused)
 		assert_int_equal(ack_queue_push(&queue, &suback), ERR_NONE);
 	}
 	ack_queue_pop(&queue);
-	assert_int_equal(queue.count, 1);
+	assert_int_equal(ack_queue_count(&queue), 1);
 }
 
 static uint16_t next_id(uint16_t id)
@@ -138,10 +138,11 @@ static void random_receipts_never_change_the_order(void **unused)
 	(void)unused;
 	srand(99);
 	for (int step = 0; step < 100000; step++) {
-		if (queue.count < 500 && rand() % 2)
+		if (ack_queue_count(&queue) < 500 && rand() % 2)
 			push(last_in = next_id(last_in), (uint16_t)(rand() % 3));
-		if (queue.count) {
-			uint64_t token = queue.first_token + 1 + (unsigned)rand() % queue.count;
+		if (ack_queue_count(&queue)) {
+			uint64_t token =
+				queue.first_token + 1 + (unsigned)rand() % ack_queue_count(&queue);
 			struct pending_ack *ack = ack_queue_find(&queue, token);
 
 			assert_non_null(ack);
