@@ -108,6 +108,16 @@ def rate(t):
         equal(report["phases"][0]["latency_us"]["counted_from"], "sent")
 
 
+@case("nightjar-bench: over a Unix socket")
+def unix_socket(t):
+    with running("listener {port} 127.0.0.1\nlistener 0 {dir}/mqtt.sock\n") as broker:
+        for name in ("one-to-one", "connect"):
+            _report(f"unix://{broker.dir}/mqtt.sock", name, *SMALL[name])
+        done = _bench("unix://" + "x" * 200, "connect")
+        equal(done.returncode, 1)
+        assert "is no path of a Unix socket" in done.stderr, done.stderr
+
+
 TLS_LISTENERS = """listener {port} 127.0.0.1
 listener {port2} 127.0.0.1
 certfile {dir}/cert.pem
