@@ -90,8 +90,8 @@ class Cast:
 
     def _wills(self):
         self.mourned = []
-        for n in range(4):
-            stream = self._stream(f"w/m{n}", 1 + n // 2)
+        for n in range(8):
+            stream = self._stream(f"w/m{n}", 1 + n // 4)
             self.mourned.append(Mourned(self.crowd, f"mourned{n}", (V5, V311)[n % 2], stream, n % 3))
         for name, version, restless in (("mourner", V5, 0), ("widow", V311, 0.01)):
             receiver = self._receiver(name, "w/", in_order=False, where=" of wills")
