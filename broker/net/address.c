@@ -23,15 +23,36 @@ void address_set(struct address *address, const struct sockaddr_storage *from)
 	}
 }
 
+static char *number_put(char *at, unsigned number)
+{
+	char digits[10];
+	unsigned count = 0;
+
+	do {
+		digits[count++] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number > 0);
+	while (count > 0)
+		*at++ = digits[--count];
+	return at;
+}
+
+/* By hand, because each CONNECT asks for it: snprintf() took a fifth of its instructions. */
+static void ipv4_text(const struct address *address, char *out)
+{
+	for (int i = 0; i < 4; i++) {
+		out = number_put(out, address->bytes[i]);
+		*out++ = i < 3 ? '.' : ':';
+	}
+	*number_put(out, address->port) = '\0';
+}
+
 const char *address_text(const struct address *address, char *out)
 {
 	char ip[INET6_ADDRSTRLEN] = "?";
 
 	switch (address->family) {
-	case AF_INET:
-		inet_ntop(AF_INET, address->bytes, ip, sizeof ip);
-		snprintf(out, ADDRESS_TEXT_BYTES, "%s:%u", ip, address->port);
-		break;
+	case AF_INET: ipv4_text(address, out); break;
 	case AF_INET6:
 		inet_ntop(AF_INET6, address->bytes, ip, sizeof ip);
 		snprintf(out, ADDRESS_TEXT_BYTES, "[%s]:%u", ip, address->port);

@@ -20,6 +20,7 @@ static const struct {
 	const char *address; /* NULL: the proxy speaks for itself */
 } good[] = {
 	{BYTES("PROXY TCP4 1.2.3.4 5.6.7.8 56324 443\r\n"), "1.2.3.4:56324"},
+	{BYTES("PROXY TCP4 255.0.10.100 5.6.7.8 65535 443\r\n"), "255.0.10.100:65535"},
 	{BYTES("PROXY TCP6 2001:db8::1 ::1 1 65535\r\n"), "[2001:db8::1]:1"},
 	{BYTES("PROXY UNKNOWN\r\n"), NULL},
 	{BYTES("PROXY UNKNOWN ffff:f...f:ffff whatever 1 2\r\n"), NULL},
