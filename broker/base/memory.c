@@ -81,6 +81,24 @@ static void watch_fall(int64_t used)
 	pthread_mutex_unlock(&fall_lock);
 }
 
+/*
+ * glibc lets the heap of a thread grow by what is asked for, a page and a system call at a time. So
+ * who has got a step more asks for more than the next step at once, and gives it back: it stays with
+ * the thread, untouched, as long as it is less than glibc's trim threshold of 128 KiB.
+ */
+#define STRETCH_BYTES (96u * 1024u)
+
+static void heap_stretch(struct memory_thread *mine)
+{
+	void *volatile room; /* volatile: or the compiler sees that nobody needs it */
+
+	if (mine->grown_bytes < MEMORY_STEP_BYTES)
+		return;
+	mine->grown_bytes = 0;
+	room = malloc(STRETCH_BYTES);
+	free(room);
+}
+
 static void memory_carry_over_class(struct memory_thread *mine, size_t class)
 {
 	int64_t delta = mine->value[class] - mine->carried[class];
@@ -89,6 +107,7 @@ static void memory_carry_over_class(struct memory_thread *mine, size_t class)
 	if (delta == 0)
 		return;
 	mine->carried[class] = mine->value[class];
+	mine->grown_bytes += delta;
 	used = __atomic_add_fetch(&class_total[class], delta, __ATOMIC_RELAXED);
 	flag_update(&memory_class_over[class], used,
 		    __atomic_load_n(&budget_bytes[class], __ATOMIC_RELAXED));
@@ -102,6 +121,9 @@ void memory_carry_over(struct memory_thread *mine)
 	mine->changed_bytes = 0;
 	for (size_t class = 0; class < MEMORY_CLASS_COUNT; class ++)
 		memory_carry_over_class(mine, class);
+	if (mine->grown_bytes < 0)
+		mine->grown_bytes = 0;
+	heap_stretch(mine);
 	used = __atomic_load_n(&total, __ATOMIC_RELAXED);
 	peak_raise(used);
 	watch_fall(used);

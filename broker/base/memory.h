@@ -31,6 +31,7 @@ struct memory_thread {
 	int64_t value[MEMORY_CLASS_COUNT];
 	int64_t carried[MEMORY_CLASS_COUNT]; /* the part of value that is in the shared totals */
 	uint64_t changed_bytes;		     /* since the last time it was carried over */
+	int64_t grown_bytes;		     /* since the heap was last stretched; not below 0 */
 	struct memory_thread *next;	     /* guarded by the list's mutex in memory.c */
 } __attribute__((aligned(64)));
 
