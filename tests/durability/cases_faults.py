@@ -7,7 +7,7 @@ import statistics
 from devices import Witness
 from harness import tmpfs
 from harness.broker import BrokerError
-from harness.mqtt_raw import V5, Client
+from harness.mqtt_raw import PUBACK, V5, Client, publish
 from harness.runner import case
 from shim import DSYNC, FDATASYNC, MSYNC, PWRITE, SIZE, WRITE, WRITEV
 from torture import Torture
@@ -84,14 +84,24 @@ class FullDisk(Faulty):
 
     def _fill(self, _shim):
         hoard = persistent(self.broker, "hoard")
-        hoard.subscribe(("t/#", 1))
+        hoard.subscribe(("hoard", 1))
         hoard.leave()
         empty = tmpfs.fill(self.broker.path("store"))
+        sender = Client(self.broker.port, V5, client_id="sender", name="sender")
+        sender.open()
+        while self._is_taken(sender):
+            pass
 
         def undo():
             empty()
             Client(self.broker.port, V5, client_id="hoard", name="hoard").open(clean=True)
         return undo
+
+    @staticmethod
+    def _is_taken(sender):
+        packet_id = sender.new_id()
+        sender.send(publish("hoard", bytes(8000), 1, packet_id, version=V5))
+        return sender.expect(PUBACK, packet_id=packet_id).reason == 0
 
 
 def _hold(*inject, seconds=1.0, power=None, durability="disk", is_met=None):
