@@ -97,14 +97,12 @@ static const struct transport transport_peer = {
 
 /* The clients. */
 
-static uint8_t *put_text(uint8_t *at, const char *text)
+static uint8_t *put_text(uint8_t *at, struct slice text)
 {
-	size_t len = strlen(text);
-
-	*at++ = (uint8_t)(len >> 8);
-	*at++ = (uint8_t)len;
-	memcpy(at, text, len);
-	return at + len;
+	*at++ = (uint8_t)(text.len >> 8);
+	*at++ = (uint8_t)text.len;
+	memcpy(at, text.data, text.len);
+	return at + text.len;
 }
 
 static void send_packet(struct peer *peer, uint8_t *packet, const uint8_t *end)
@@ -117,13 +115,13 @@ static void send_connect(struct peer *peer, uint32_t number)
 {
 	static const uint8_t behind_name[] = {4, 2, 0, 0}; /* 3.1.1, Clean Session, no Keep Alive */
 	uint8_t packet[64] = {0x10};
-	uint8_t *at = put_text(packet + 2, "MQTT");
+	uint8_t *at = put_text(packet + 2, SLICE_LITERAL("MQTT"));
 	char id[24];
 
 	snprintf(id, sizeof id, "client-%07u", number);
 	memcpy(at, behind_name, sizeof behind_name);
 	peer->state = PEER_CONNECTING;
-	send_packet(peer, packet, put_text(at + sizeof behind_name, id));
+	send_packet(peer, packet, put_text(at + sizeof behind_name, slice_from_string(id)));
 }
 
 static void send_subscribe(struct peer *peer, uint32_t number)
@@ -135,7 +133,7 @@ static void send_subscribe(struct peer *peer, uint32_t number)
 	if (peer->state != PEER_SUBSCRIBING)
 		fail("a CONNACK has not come");
 	snprintf(filter, sizeof filter, "device/%u/cmd", number);
-	at = put_text(packet + 4, filter);
+	at = put_text(packet + 4, slice_from_string(filter));
 	*at++ = 0;
 	send_packet(peer, packet, at);
 }
