@@ -337,7 +337,7 @@ def usage(t):
     refused("--mqtt takes 3.1.1 or 5, not '6'", "fan-in", "-V", "6")
     refused("offline needs --qos 1 or 2", "offline", "-q", "0")
     refused("as many subscribers as publishers", "one-to-one", "-P", "2", "-S", "3")
-    refused("cannot speak 'http': use tcp://, tls://, ws:// or wss://", "fan-in",
+    refused("cannot speak 'http': use tcp://, tls://, ws://, wss:// or unix://", "fan-in",
             "http://127.0.0.1:1", code=1)
     refused("'99999' is no port", "fan-in", "127.0.0.1:99999", code=1)
     refused("Connection refused", "connect", f"127.0.0.1:{free_port()}", code=1)
