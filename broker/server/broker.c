@@ -244,7 +244,7 @@ void broker_configure_net(struct worker *worker, const struct config *config)
 static void worker_on_start(struct worker *me)
 {
 	start_listeners(me, true);
-	if (!persistence_is_on(running))
+	if (!running->has_persistence)
 		worker_serve(me);
 }
 
@@ -326,7 +326,8 @@ enum err broker_start(struct broker *broker, struct err_detail *detail)
 	broker->started_ms = clock_now_ms();
 	sys_interval_at_start_s = config->sys_interval_s;
 	/* Before anybody can ask. */
-	broker_web_set_phase(persistence_is_on(broker) ? BROKER_READS_STORE : BROKER_SERVES);
+	broker->has_persistence = persistence_is_on(broker);
+	broker_web_set_phase(broker->has_persistence ? BROKER_READS_STORE : BROKER_SERVES);
 	err = runtime_start(broker->runtime, worker_on_start, detail);
 	if (err != ERR_NONE)
 		return err;

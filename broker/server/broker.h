@@ -50,6 +50,7 @@ struct broker {
 	unsigned reloads_begun; /* that passed the check */
 
 	/* persistence.c */
+	bool has_persistence;	  /* as it was at the start, because workers ask */
 	struct store *store;	  /* NULL: all is in memory */
 	uv_sem_t recovered;	  /* all workers serve, or the store could not be read */
 	unsigned parts_recovered; /* atomic */

@@ -142,10 +142,26 @@ static struct subscriber *keeper_make(uint16_t worker, const char *filter)
 	return keeper;
 }
 
-static uint32_t count_of(struct subscriber *subscriber)
+struct count {
+	const struct subscriber *subscriber;
+	uint32_t value;
+};
+
+static void look_at_count(struct worker *me, void *context)
 {
-	do_on(subscriber->worker, do_nothing, NULL);
-	return subscriber->count;
+	struct count *count = context;
+
+	(void)me;
+	count->value = count->subscriber->count;
+}
+
+/* On its worker, which may go on counting. */
+static uint32_t count_of(const struct subscriber *subscriber)
+{
+	struct count count = {subscriber, 0};
+
+	do_on(subscriber->worker, look_at_count, &count);
+	return count.value;
 }
 
 /* From another worker: it leaves with the end of the turn in which it was published. */
