@@ -26,6 +26,7 @@
 #define HELD_MAX_MS 10000
 #define HELD_LOOK_MS 1000
 #define FULL_PERCENT 95
+#define ROOM_PERCENT 90 /* below this a full store takes messages again, so that it does not flap */
 #define SPACE_EVERY_MS 100
 #define COMMIT_OVERHEAD_BYTES 32768
 #define FULL_LOOK_MS 1000
@@ -152,9 +153,14 @@ static uint64_t disk_room(struct store *store, uint64_t file_bytes)
 	return store->reserved_bytes > file_bytes ? store->reserved_bytes - file_bytes : 0;
 }
 
+static bool is_full(const struct store *store)
+{
+	return __atomic_load_n(&store->state, __ATOMIC_RELAXED) == STORE_FULL;
+}
+
 static void say_full(const struct store *store, bool map_is_full)
 {
-	if (__atomic_load_n(&store->state, __ATOMIC_RELAXED) == STORE_FULL)
+	if (is_full(store))
 		return;
 	if (map_is_full)
 		log_event(LOG_TYPE_ERROR, NULL,
@@ -199,7 +205,8 @@ void writer_space(struct store *store, bool exact)
 	__atomic_store_n(&store->busy_bytes,
 			 (room < stretch_bytes(store) ? room : stretch_bytes(store)) / 2,
 			 __ATOMIC_RELAXED);
-	map_is_full = space.used_bytes / FULL_PERCENT * 100 >= space.max_bytes;
+	map_is_full = space.used_bytes / (is_full(store) ? ROOM_PERCENT : FULL_PERCENT) * 100 >=
+		      space.max_bytes;
 	if (map_is_full || room < least_stretch(store)) {
 		say_full(store, map_is_full);
 		store_set_state(store, STORE_FULL);
@@ -445,11 +452,6 @@ static void take_batches(struct store *store)
 		if (node)
 			take_batch(store, (struct batch *)(void *)node);
 	}
-}
-
-static bool is_full(const struct store *store)
-{
-	return __atomic_load_n(&store->state, __ATOMIC_RELAXED) == STORE_FULL;
 }
 
 static uint64_t due_ms(const struct store *store)
