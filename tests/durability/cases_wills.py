@@ -2,14 +2,12 @@
 """A will that is being published in the moment when the broker dies: all of its receivers get it, once,
 on whatever worker they live."""
 import contextlib
-import os
 
-from harness.broker import Broker, BrokerError, wait_until
+from harness.broker import BrokerError, wait_until
 from harness.mqtt_packets import PUBLISH, PUBREL, connect, pubcomp, pubrec
 from harness.mqtt_raw import V5, Client
 from harness.runner import case
-from shim import Shim
-from torture_support import equal, shim_library, store_config
+from torture_support import equal, shimmed
 
 RECEIVERS = 7
 SYNC_DELAY_MS = 80      # long enough for letters between workers to pass within one sync
@@ -24,24 +22,6 @@ def _client(broker, name, **how):
 
 def _will(number):
     return {"topic": "will/x", "payload": b"%d" % number, "qos": 2, "retain": True}
-
-
-@contextlib.contextmanager
-def _slow_broker(durability):
-    broker = Broker(store_config(durability), workers=3)
-    broker._prepare()
-    os.mkdir(broker.path("store"), 0o700)
-    shim = Shim(shim_library(), broker.dir, broker.path("store"))
-    broker.extra_env.update(shim.env)
-    try:
-        broker._spawn()
-        broker._wait_listening()
-        yield broker, shim
-        broker.stop()
-    finally:
-        broker.kill()
-        shim.close()
-        broker._remove_dir()
 
 
 def _loses_connection(_broker, client, _number):
@@ -112,7 +92,7 @@ def _check(broker, number, where):
 
 
 def _is_sent_once(durability, how):
-    with _slow_broker(durability) as (broker, shim):
+    with shimmed("", durability) as (broker, shim):
         for n in range(RECEIVERS):
             receiver = _client(broker, f"receiver{n}")
             receiver.subscribe(("will/x", 2))
