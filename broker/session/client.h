@@ -192,8 +192,10 @@ bool client_on_publish(struct client *client, const struct packet_frame *frame);
 void client_on_pubrel(struct client *client, uint16_t packet_id);
 extern const struct endpoint_ops client_endpoint_ops;
 
-/* room.c: a publication that would have to be kept, while the store takes nothing. */
-bool client_no_room(struct client *client, const struct publish_packet *packet);
+/* room.c: a publication that would have to be kept, while the store takes nothing: because of state,
+ * which may have passed since. true: the packet is refused. false: it waits, and comes again. */
+bool client_no_room(struct client *client, const struct publish_packet *packet,
+		    enum store_state state);
 void client_on_keepers(struct worker *me, struct endpoint *endpoint, bool somebody_keeps);
 
 /* subscribe.c */

@@ -411,6 +411,24 @@ static bool finish_routed(struct client *client, const struct publish_packet *pa
 				  waiting);
 }
 
+/* Room may come between two looks, and with it another answer: what is refused is refused for the
+ * state that it was refused in. */
+static enum route_status route_or_no_room(struct client *client, struct publication *publication,
+					  enum store_state *out_state)
+{
+	struct worker *me = client->conn.worker;
+	enum route_status status;
+
+	do {
+		if (client->room == ROOM_NEEDED && !store_has_room(me))
+			status = ROUTE_NO_ROOM;
+		else
+			status = route_publish(me, publication);
+		*out_state = store_state(me);
+	} while (status == ROUTE_NO_ROOM && *out_state <= STORE_OK);
+	return status;
+}
+
 /* false: parked. */
 static bool route_incoming(struct client *client, const struct incoming *incoming)
 {
@@ -423,6 +441,7 @@ static bool route_incoming(struct client *client, const struct incoming *incomin
 		.is_admitted = client->room == ROOM_NOT_NEEDED,
 	};
 	enum route_status status;
+	enum store_state state;
 
 	if (packet->qos == 2 && client->session->kept) {
 		publication.publisher = client->session->endpoint.handle;
@@ -434,10 +453,7 @@ static bool route_incoming(struct client *client, const struct incoming *incomin
 	if (!publication.message)
 		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED,
 					  COUNTER_DROPPED_MEMORY);
-	if (client->room == ROOM_NEEDED)
-		status = ROUTE_NO_ROOM;
-	else
-		status = route_publish(me, &publication);
+	status = route_or_no_room(client, &publication, &state);
 	if (status == ROUTE_ASK)
 		route_ask_keepers(me, publication.message, client->endpoint.handle);
 	message_drop(me, &publication.message);
@@ -448,7 +464,7 @@ static bool route_incoming(struct client *client, const struct incoming *incomin
 	case ROUTE_REFUSED:
 		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED, COUNTER_DROPPED_QUOTA);
 	case ROUTE_NO_ROOM:
-		if (!client_no_room(client, packet))
+		if (!client_no_room(client, packet, state))
 			return false;
 		return refuse_publication(client, packet, RC_QUOTA_EXCEEDED,
 					  COUNTER_DROPPED_STORE_FULL);

@@ -156,11 +156,9 @@ void client_on_keepers(struct worker *me, struct endpoint *endpoint, bool somebo
 	client_unpark(client, PARK_STORE);
 }
 
-/* true: the packet is refused. false: it waits, and comes again. */
-bool client_no_room(struct client *client, const struct publish_packet *packet)
+bool client_no_room(struct client *client, const struct publish_packet *packet,
+		    enum store_state state)
 {
-	enum store_state state = store_state(client->conn.worker);
-
 	client->room = ROOM_UNKNOWN;
 	if (state == STORE_BUSY) {
 		wait_for_room(client, state, false);

@@ -557,6 +557,27 @@ def _is_taken(sender):
     return sender.expect(PUBACK, packet_id=packet_id).reason == 0
 
 
+@case("A store that is busy lets a publication wait, and refuses none")
+def busy_is_not_full(_t):
+    nightjar_only()
+    # A fortieth of its size is much for it at once; 256 messages of 2 KB are more.
+    config = WEB + STORE + "persistence_max_size 8388608\nmax_queued_messages 0\n"
+    with running(config) as broker:
+        keepers = [_client(broker, f"keeper{number}") for number in range(4)]
+        senders = [_client(broker, f"sender{number}", expiry=0) for number in range(8)]
+        for number, keeper in enumerate(keepers):
+            keeper.subscribe((f"keep/{number}", 1))
+        for number in range(30):
+            for sender in senders:
+                sender.send(b"".join(publish(f"keep/{number % 4}", bytes(2000), 1, packet_id, version=V5)
+                                     for packet_id in range(1, 33)))
+            # Its acknowledgements spare the store what it has not written yet, and make room at any time.
+            keepers[number % 4].receive_many(256)
+            for sender in senders:
+                equal({sender.expect(PUBACK, deadline_s=20).reason for _ in range(32)}, {0})
+        assert _metric(broker, 'nightjar_connections_parked_total{reason="store"}') > 0
+
+
 @case("At 95 % of persistence_max_size what has to be kept is refused, until there is room again")
 def full_by_limit(_t):
     nightjar_only()
