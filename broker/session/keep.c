@@ -64,8 +64,10 @@ enum err keep_open(struct worker *me, struct session *session)
 {
 	if (!store_is_open(me))
 		return ERR_NONE;
-	if (session->expiry_s == 0) {
-		keep_end(me, session); /* resumed for the last time: it ends with this connection */
+	/* Resumed for the last time: it ends with this connection. What of its queue is in the store
+	 * alone has to be read back first. */
+	if (session->expiry_s == 0 && !(session->queue && session->queue->spilled)) {
+		keep_end(me, session);
 		return ERR_NONE;
 	}
 	if (!session->kept)

@@ -415,11 +415,16 @@ static void group_restore(struct worker *me, struct recovery *recovery, struct r
 	}
 }
 
-/* Since when it is offline counts on; what was connected is offline from now on. */
+/* Since when it is offline counts on; what was connected is offline from now on, or, if it was to end
+ * with its connection (keep_open()), ends. */
 static void time_begins(struct worker *me, const struct recovered *recovered, uint64_t wall_ms)
 {
 	struct session *session = recovered->session;
 
+	if (session->expiry_s == 0) {
+		session_end(me, &session);
+		return;
+	}
 	if (recovered->offline_ms == 0) {
 		session_arm_offline(me, session, 0);
 		keep_offline(me, session);

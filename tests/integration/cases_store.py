@@ -395,6 +395,36 @@ def long_queue(_t):
         equal([int(one) for one in got], list(range(first, 304)))
 
 
+@case("A session that is resumed for the last time gets all of a long queue, and ends with its connection")
+def long_queue_for_the_last_time(_t):
+    nightjar_only()
+    config = STORE + "queue_memory_messages 10\nmax_queued_messages 0\nmax_inflight_messages 5\n"
+    with running(config) as broker:
+        sender = _client(broker, "sender", expiry=0)
+        for name in ("away", "torn", "hasty"):
+            away = _client(broker, name)
+            away.subscribe(("q", 1))
+            away.leave()
+        numbers = [b"%d" % number for number in range(100)]
+        for number in numbers:
+            sender.publish("q", number, qos=1)
+        away = _client(broker, "away", expiry=0, clean=False, session_present=True)
+        for number in numbers[:40]:
+            away.receive("q", number, qos=1)
+        sender.publish("q", b"100", qos=1)      # it waits behind the others
+        equal(_payloads(away, 61), numbers[40:] + [b"100"])
+        away.leave()
+        _client(broker, "away", session_present=False)
+        hasty = _client(broker, "hasty", expiry=0, clean=False, session_present=True)
+        hasty.receive("q", b"0", qos=1)
+        hasty.close()
+        torn = _client(broker, "torn", expiry=0, clean=False, session_present=True)
+        torn.receive("q", b"0", qos=1)
+        broker.crash()
+        for name in ("torn", "hasty"):
+            _client(broker, name, session_present=False)
+
+
 @case("CONNACK, $SYS and the metrics say how durable the store is, and how it does")
 def store_is_stated(_t):
     nightjar_only()
