@@ -457,8 +457,6 @@ static bool route_incoming(struct client *client, const struct incoming *incomin
 	if (status == ROUTE_ASK)
 		route_ask_keepers(me, publication.message, client->endpoint.handle);
 	message_drop(me, &publication.message);
-	if (status != ROUTE_ASK && status != ROUTE_NO_CREDIT)
-		client->room = ROOM_UNKNOWN;
 	switch (status) {
 	case ROUTE_DONE: return finish_routed(client, packet, &publication);
 	case ROUTE_REFUSED:
@@ -565,6 +563,8 @@ bool client_on_publish(struct client *client, const struct packet_frame *frame)
 	route_expect(client->conn.worker, incoming.topic_hash);
 	if (!handle_incoming(client, &incoming))
 		return false;
+	/* What was found out was about this one, also if in the end something else refused it. */
+	client->room = ROOM_UNKNOWN;
 	count_received(client, &incoming.packet);
 	return true;
 }

@@ -12,6 +12,7 @@
  */
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "session/connect.h"
 #include "session/keep.h"
 
@@ -23,7 +24,11 @@ struct room_waiter {
 	struct room_waiter *next;
 	handle_t client;
 	uint64_t due_ms; /* then it is closed; 0: never */
+	uint8_t state;	 /* enum store_state: the one that it waits to see gone */
 };
+
+/* Not all wait for the same state to go. */
+#define ROOM_STATES_DIFFER UINT8_MAX
 
 static void on_timer(struct timer *timer);
 
@@ -38,15 +43,24 @@ void room_stop(struct worker *me)
 	timer_disarm(&me->wheel, &session_worker_of(me)->room_timer);
 }
 
+/* Returns whose turn it was. */
+static handle_t waiter_remove(struct session_worker *mine, struct room_waiter **at)
+{
+	struct room_waiter *gone = *at;
+	handle_t client = gone->client;
+
+	*at = gone->next;
+	if (!*at)
+		mine->room_waiters_end = at;
+	memory_uncharge(MEMORY_INPUT, sizeof *gone);
+	free(gone);
+	return client;
+}
+
 void room_fini(struct session_worker *mine)
 {
-	while (mine->room_waiters) {
-		struct room_waiter *gone = mine->room_waiters;
-
-		mine->room_waiters = gone->next;
-		free(gone);
-	}
-	mine->room_waiters_end = &mine->room_waiters;
+	while (mine->room_waiters)
+		(void)waiter_remove(mine, &mine->room_waiters);
 }
 
 static struct client *waiting_client(struct worker *me, handle_t handle)
@@ -60,44 +74,35 @@ static struct client *waiting_client(struct worker *me, handle_t handle)
 	return client->parked & PARK_STORE ? client : NULL;
 }
 
-static struct room_waiter *take_first(struct session_worker *mine)
+static void arm(struct worker *me, struct session_worker *mine, uint64_t due_ms)
 {
-	struct room_waiter *first = mine->room_waiters;
-
-	mine->room_waiters = first->next;
-	if (!mine->room_waiters)
-		mine->room_waiters_end = &mine->room_waiters;
-	return first;
+	if (timer_is_armed(&mine->room_timer) && mine->room_due_ms <= due_ms)
+		return;
+	mine->room_due_ms = due_ms;
+	timer_arm_at(&me->wheel, &mine->room_timer, due_ms);
 }
 
-/* Those that only wait for a store that is behind have no end of their own, and stand before it. */
-static void arm(struct worker *me, struct session_worker *mine)
-{
-	struct room_waiter *at = mine->room_waiters;
-
-	while (at && at->due_ms == 0)
-		at = at->next;
-	if (at)
-		timer_arm_at(&me->wheel, &mine->room_timer, at->due_ms);
-}
-
+/* Those whose client has gone meanwhile go here as well: while the store is full nothing else ends them. */
 static void on_timer(struct timer *timer)
 {
 	struct session_worker *mine = TIMER_OWNER(timer, struct session_worker, room_timer);
 	struct worker *me = worker_current;
+	struct room_waiter **at = &mine->room_waiters;
 
-	for (struct room_waiter *at = mine->room_waiters; at; at = at->next) {
+	while (*at) {
+		uint64_t due_ms = (*at)->due_ms;
 		struct client *client;
 
-		if (at->due_ms == 0 || at->due_ms > me->now_ms)
+		if (due_ms == 0 || due_ms > me->now_ms) {
+			if (due_ms)
+				arm(me, mine, due_ms);
+			at = &(*at)->next;
 			continue;
-		client = waiting_client(me, at->client);
-		at->client = 0;
-		at->due_ms = 0;
+		}
+		client = waiting_client(me, waiter_remove(mine, at));
 		if (client)
 			client_close(client, CLOSE_STORE_FULL, 0, NULL);
 	}
-	arm(me, mine);
 }
 
 /* state: that which it waits to see gone; the worker may not have looked since it began. */
@@ -111,40 +116,46 @@ static void wait_for_room(struct client *client, enum store_state state, bool is
 		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
 		return;
 	}
+	memory_charge(MEMORY_INPUT, sizeof *fresh);
 	fresh->client = client->endpoint.handle;
 	fresh->due_ms = is_closed_later ? me->now_ms + mine->settings->room_wait_ms : 0;
+	fresh->state = (uint8_t)state;
+	if (!mine->room_waiters)
+		mine->room_state = fresh->state;
+	else if (mine->room_state != fresh->state)
+		mine->room_state = ROOM_STATES_DIFFER;
 	*mine->room_waiters_end = fresh;
 	mine->room_waiters_end = &fresh->next;
-	mine->store_state = (uint8_t)state;
 	client_park(client, PARK_STORE);
-	if (!timer_is_armed(&mine->room_timer))
-		arm(me, mine);
+	if (fresh->due_ms)
+		arm(me, mine, fresh->due_ms);
 }
 
+/*
+ * Each waits for the state that it met to go, because it decides what becomes of it: who waited while
+ * the store was busy is refused, or gets an end, when the store is full now. Between two of these
+ * calls there may have been several states.
+ */
 void sessions_store_changed(struct worker *me)
 {
 	struct session_worker *mine = session_worker_of(me);
 	enum store_state state = store_state(me);
-	struct room_waiter *at, *last;
-	struct client *client;
-	bool is_last;
+	struct room_waiter **at = &mine->room_waiters;
 
-	if (state == mine->store_state)
+	if (!*at || mine->room_state == (uint8_t)state)
 		return;
-	mine->store_state = (uint8_t)state;
-	if (!mine->room_waiters)
-		return;
-	/* Who finds no room still queues again behind these. */
-	last = (struct room_waiter *)(void *)((char *)mine->room_waiters_end -
-					      offsetof(struct room_waiter, next));
-	do {
-		at = take_first(mine);
-		client = at->client ? waiting_client(me, at->client) : NULL;
-		is_last = at == last;
-		free(at);
+	mine->room_state = (uint8_t)state;
+	while (*at) {
+		struct client *client;
+
+		if ((*at)->state == (uint8_t)state) {
+			at = &(*at)->next;
+			continue;
+		}
+		client = waiting_client(me, waiter_remove(mine, at));
 		if (client)
 			client_unpark(client, PARK_STORE);
-	} while (!is_last);
+	}
 }
 
 void client_on_keepers(struct worker *me, struct endpoint *endpoint, bool somebody_keeps)
@@ -186,15 +197,16 @@ static bool session_needs_room(const struct client *client, const struct session
 bool client_session_fits(struct client *client, struct registration *registration)
 {
 	struct worker *me = client->conn.worker;
+	enum store_state state = store_state(me);
 
-	if (!store_refuses(me) || !session_needs_room(client, registration->session))
+	if (state < STORE_FULL || !session_needs_room(client, registration->session))
 		return true;
 	if (!registration->session) /* made for this CONNECT */
 		registry_release(session_worker_of(me)->world->registry, &registration);
 	counter_add(me->counters, COUNTER_REFUSED_STORE, 1);
 	client_refuse(
 		client, RC_QUOTA_EXCEEDED,
-		store_state(me) == STORE_FAILED
+		state == STORE_FAILED
 			? "its session cannot be stored: the disk fails, see the log above"
 			: "its session cannot be stored: the store is full, see the log above");
 	return false;

@@ -49,8 +49,9 @@ struct session_worker {
 	struct recovery *recovery; /* while the store is read at a start */
 	struct room_waiter *room_waiters, **room_waiters_end; /* room.c */
 	struct timer room_timer;
-	uint8_t store_state; /* enum store_state, as it was seen last */
-	uint8_t *scratch;    /* Topic Names with the mount point in front */
+	uint64_t room_due_ms; /* when the timer is armed */
+	uint8_t room_state;   /* enum store_state that all of them wait to see gone */
+	uint8_t *scratch;     /* Topic Names with the mount point in front */
 	size_t scratch_cap;
 	/* The publisher of the last retained message that was looked at (check_retain_source). */
 	struct acl_view *source_view;
