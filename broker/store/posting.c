@@ -446,7 +446,7 @@ void posting_flush(struct worker *me)
 		/* In the ring is committed: what waited for it leaves with this turn's output. */
 		if (mine->hook)
 			mine->hook(me);
-		if (mine->posted != mine->posted_before)
+		if (mine->posted != mine->posted_before || mine->fetches)
 			worker_do_not_sleep(me);
 	}
 	mine->wall_offset_ms = store_wall_offset_ms(mine->store);

@@ -67,7 +67,8 @@ static void free_batch(struct batch *batch)
 	free(batch);
 }
 
-/* What is in the ring was committed by its worker. */
+/* What is in the ring was committed by its worker, and by now that may have committed more: so what
+ * has no posts, but only asks for some back, says nothing about how far it is. */
 static void batch_is_committed(struct store *store, struct batch *batch)
 {
 	struct store_worker *worker = store->workers[batch->worker];
@@ -77,7 +78,7 @@ static void batch_is_committed(struct store *store, struct batch *batch)
 		return;
 	if (batch->in_ring)
 		ring_release(worker->ring, batch->ring_end, batch->sequence);
-	else
+	else if (batch->bytes.len)
 		__atomic_store_n(&worker->committed, batch->last_post, __ATOMIC_RELEASE);
 }
 

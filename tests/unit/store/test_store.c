@@ -687,6 +687,86 @@ static void a_queue_is_read_back_in_parts(void **unused)
 	assert_int_equal(fetched.last, numbers[0]);
 }
 
+/* Two turns, so near to each other that the writer takes the first while the second is over. */
+static void fetch_and_post(struct worker *me, void *message)
+{
+	fetch(me, NULL);
+	posting_flush(me);
+	numbers[0] = queue_qos(me, 1, message, 1);
+	posting_flush(me);
+}
+
+static void make_message(struct worker *me, void *out)
+{
+	*(struct message **)out = say(me, "t", "x");
+}
+
+static void drop_message(struct worker *me, void *message)
+{
+	struct message *mine = message;
+
+	message_drop(me, &mine);
+}
+
+/* What only asks is no post: it must not say that less is committed than was before. */
+static void to_ask_for_messages_takes_nothing_back(void **unused)
+{
+	struct message *message;
+
+	(void)unused;
+	shop_open();
+	on_worker(0, post_hundred, NULL);
+	assert_true(latch_wait(&fetched.done));
+	settle();
+	on_worker(0, make_message, &message);
+	for (int i = 0; i < 50; i++) {
+		latch_reset(&fetched.done, 1);
+		on_worker(0, fetch_and_post, message);
+		assert_true(latch_wait(&fetched.done));
+		assert_true(is_committed(0) || shop.implementation != LMDB_PROCESS);
+	}
+	settle();
+	on_worker(0, drop_message, message);
+}
+
+static bool has_asked;
+
+static void ask_when_told(struct worker *me)
+{
+	if (has_asked || store_posted(me) > store_committed(me, me->id))
+		return;
+	has_asked = true;
+	fetch(me, NULL);
+}
+
+static void post_and_be_told(struct worker *me, void *out_wants_more)
+{
+	struct message *message = say(me, "t", "x");
+
+	memset(&fetched, 0, sizeof fetched);
+	fetched.done = (struct latch)LATCH(1);
+	has_asked = false;
+	store_set_hook(me, ask_when_told);
+	put_session(me, 1, "alpha", STORE_SESSION);
+	queue_qos(me, 1, message, 1);
+	message_drop(me, &message);
+	posting_flush(me);
+	*(bool *)out_wants_more = me->wants_no_sleep;
+}
+
+/* In the same turn, when the posts have left already. */
+static void who_asks_when_told_that_its_posts_are_safe_is_heard(void **unused)
+{
+	bool wants_more = false;
+
+	(void)unused;
+	shop_open();
+	on_worker(0, post_and_be_told, &wants_more);
+	assert_true(wants_more || shop.implementation != LMDB_PROCESS);
+	assert_true(latch_wait(&fetched.done));
+	assert_int_equal(fetched.count, 1);
+}
+
 /* Without a store. */
 
 static void without_a_store_nothing_is_kept_and_all_counts_as_committed(void **unused)
@@ -730,6 +810,8 @@ int main(void)
 		EACH(a_will_that_all_had_at_once_leaves_nothing),
 		EACH(a_message_for_thousands_is_kept_once),
 		EACH(a_queue_is_read_back_in_parts),
+		EACH(to_ask_for_messages_takes_nothing_back),
+		EACH(who_asks_when_told_that_its_posts_are_safe_is_heard),
 		cmocka_unit_test(without_a_store_nothing_is_kept_and_all_counts_as_committed),
 	};
 
