@@ -29,7 +29,7 @@ struct store_image {
 	uint64_t bytes;
 	struct undo *journal;
 	size_t journal_count, journal_cap;
-	bool is_held, is_cut;
+	bool is_held, is_cut, is_doubtful;
 	enum err failure;
 };
 
@@ -241,6 +241,10 @@ static enum err memory_commit(struct kv *kv, struct err_detail *detail)
 		journal_undo(image);
 	else
 		journal_clear(image);
+	if (err == ERR_NONE && image->is_doubtful) {
+		image->is_doubtful = false;
+		err = ERR_IO;
+	}
 	pthread_mutex_unlock(&image->lock);
 	return err ? err_set(detail, err, "The memory store was told to fail") : ERR_NONE;
 }
@@ -435,6 +439,13 @@ void store_image_fail(struct store_image *image, enum err err)
 {
 	pthread_mutex_lock(&image->lock);
 	image->failure = err;
+	pthread_mutex_unlock(&image->lock);
+}
+
+void store_image_doubt(struct store_image *image)
+{
+	pthread_mutex_lock(&image->lock);
+	image->is_doubtful = true;
 	pthread_mutex_unlock(&image->lock);
 }
 

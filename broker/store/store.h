@@ -332,6 +332,8 @@ void store_image_destroy(struct store_image **image);
 void store_image_hold(struct store_image *image, bool held);
 /* Commits fail: ERR_NONE (no more), ERR_LIMIT (full), ERR_IO. Any thread. */
 void store_image_fail(struct store_image *image, enum err err);
+/* The next commit is carried out, and says that it failed. Any thread. */
+void store_image_doubt(struct store_image *image);
 /* From now on commits are lost, as by a power cut; close and open the store to see what is left. */
 void store_image_cut(struct store_image *image);
 

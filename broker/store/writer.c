@@ -295,7 +295,9 @@ static enum err settle_doubt(struct store *store, struct err_detail *detail)
 	if (number == expected) {
 		if (store->is_in_doubt) {
 			commit_succeeded(store, store->doubtful_part);
-			release_batches(store);
+			/* Removals alone are nobody's batch. */
+			if (store->doubtful_part == LEDGER_ALL)
+				release_batches(store);
 		}
 	} else if (store->is_in_doubt && number + 1 == expected) {
 		store->ledger.meta.commit = number;
@@ -477,8 +479,11 @@ static void sleep_until(struct store *store, uint64_t due)
 	struct timespec until;
 	uint64_t wait_ms;
 
-	/* While no batch waits here, the first to come sets the time, also one that nobody waits for. */
-	if (due <= now || !mailbox_sleep(store->mailbox, store->first_waits_ms == 0))
+	if (due <= now)
+		return;
+	/* Nothing is taken in before it was opened again: what comes meanwhile need not wake it. Else,
+	 * while no batch waits here, the first to come sets the time, also one that nobody waits for. */
+	if (!store->is_broken && !mailbox_sleep(store->mailbox, store->first_waits_ms == 0))
 		return;
 	if (due == UINT64_MAX) {
 		sem_wait(&store->wake);
@@ -530,9 +535,10 @@ static bool one_round(struct store *store)
 	bool is_stopping = __atomic_load_n(&store->is_stopping, __ATOMIC_ACQUIRE);
 
 	/* What is acknowledged makes room; but what is in doubt must not change. */
-	if (!store->is_broken)
+	if (!store->is_broken) {
 		take_batches(store);
-	release_held_too_long(store);
+		release_held_too_long(store);
+	}
 	if (due_ms(store) <= clock_now_ms() || is_stopping) {
 		if (store->retry_ms)
 			try_again(store);
