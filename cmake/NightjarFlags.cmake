@@ -50,9 +50,23 @@ if(NIGHTJAR_SANITIZE)
 	if(NIGHTJAR_SANITIZE MATCHES "undefined")
 		add_compile_options(-fno-sanitize-recover=undefined)
 	endif()
-elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
+elseif(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT NIGHTJAR_SHARING)
 	add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 	add_link_options(-Wl,-z,relro -Wl,-z,now)
+endif()
+
+# Otherwise the code of a release. Each access to memory calls a function of tests/sharing instead of
+# libtsan's; copies stay calls that the linker can send there, liburcu's queues come inline to be
+# instrumented, with atomics that the compiler sees. This broker is for counting and goes nowhere.
+if(NIGHTJAR_SHARING)
+	if(NOT CMAKE_C_COMPILER_ID STREQUAL "GNU")
+		message(FATAL_ERROR "NIGHTJAR_SHARING needs gcc: use the preset 'sharing' with a new build folder.")
+	endif()
+	add_compile_options(-fsanitize=thread -U__SANITIZE_THREAD__ -Wno-maybe-uninitialized
+		--param=tsan-instrument-func-entry-exit=0
+		-fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset -fno-builtin-memcmp)
+	add_compile_definitions(_LGPL_SOURCE)
+	include_directories(BEFORE ${CMAKE_SOURCE_DIR}/tests/sharing/shadow)
 endif()
 
 if(NIGHTJAR_FUZZ)

@@ -41,6 +41,20 @@ function(nightjar_broker)
 	target_link_options(nightjar PRIVATE ${NIGHTJAR_LTO_LINK})
 endfunction()
 
+# tests/sharing/probe*.c notes what the broker's threads share.
+function(nightjar_sharing_probe)
+	file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sharing/probe*.c)
+	target_sources(nightjar PRIVATE ${sources})
+	target_include_directories(nightjar PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+	# It cannot call itself for its own accesses, and its loops must not become calls of memset().
+	set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS
+		"-fno-sanitize=thread;-fno-tree-loop-distribute-patterns")
+	foreach(function memcpy memmove memset memcmp recv send uv_async_send block_alloc)
+		target_link_options(nightjar PRIVATE -Wl,--wrap=${function})
+	endforeach()
+	target_link_libraries(nightjar PRIVATE ${CMAKE_DL_LIBS})
+endfunction()
+
 # The broker with an authenticator behind its hooks, for tests; stands beside it, is not installed.
 function(nightjar_test_broker)
 	nightjar_libraries_up_to(server libraries)
