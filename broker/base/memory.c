@@ -7,17 +7,20 @@
 #include "base/bug.h"
 
 __thread struct memory_thread *memory_mine;
-bool memory_over_limit;
-bool memory_class_over[MEMORY_CLASS_COUNT];
+struct memory_flags memory_flags;
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct memory_thread *list;		/* guarded by list_lock */
 static int64_t ended_value[MEMORY_CLASS_COUNT]; /* guarded by list_lock: of threads that ended */
 
 /* Shared totals, lagging by at most MEMORY_STEP_BYTES per thread. Relaxed atomics. */
-static int64_t class_total[MEMORY_CLASS_COUNT];
-static int64_t total;
-static uint64_t peak;
+static struct {
+	int64_t class[MEMORY_CLASS_COUNT];
+	int64_t all;
+	uint64_t peak;
+	int64_t high_water; /* the most since the last fall */
+} __attribute__((aligned(64))) total;
+
 static uint64_t limit_bytes;
 static uint64_t budget_bytes[MEMORY_CLASS_COUNT];
 
@@ -41,10 +44,10 @@ static void flag_update(bool *flag, int64_t used, uint64_t limit)
 
 static void peak_raise(int64_t used)
 {
-	uint64_t seen = __atomic_load_n(&peak, __ATOMIC_RELAXED);
+	uint64_t seen = __atomic_load_n(&total.peak, __ATOMIC_RELAXED);
 
 	while (used > 0 && (uint64_t)used > seen)
-		if (__atomic_compare_exchange_n(&peak, &seen, (uint64_t)used, true,
+		if (__atomic_compare_exchange_n(&total.peak, &seen, (uint64_t)used, true,
 						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			break;
 }
@@ -53,7 +56,6 @@ static void peak_raise(int64_t used)
 static pthread_mutex_t fall_lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*on_fall)(void *context);
 static void *on_fall_context;
-static int64_t high_water; /* relaxed atomic: the most since the last fall */
 
 void memory_on_fall(void (*fell)(void *context), void *context)
 {
@@ -65,14 +67,14 @@ void memory_on_fall(void (*fell)(void *context), void *context)
 
 static void watch_fall(int64_t used)
 {
-	int64_t high = __atomic_load_n(&high_water, __ATOMIC_RELAXED);
+	int64_t high = __atomic_load_n(&total.high_water, __ATOMIC_RELAXED);
 
 	if (used > high) {
-		__atomic_store_n(&high_water, used, __ATOMIC_RELAXED);
+		__atomic_store_n(&total.high_water, used, __ATOMIC_RELAXED);
 		return;
 	}
 	if (used > high / 2 || high - used < MEMORY_FALL_BYTES ||
-	    !__atomic_compare_exchange_n(&high_water, &high, used, false, __ATOMIC_RELAXED,
+	    !__atomic_compare_exchange_n(&total.high_water, &high, used, false, __ATOMIC_RELAXED,
 					 __ATOMIC_RELAXED))
 		return;
 	pthread_mutex_lock(&fall_lock);
@@ -108,26 +110,32 @@ static void memory_carry_over_class(struct memory_thread *mine, size_t class)
 		return;
 	mine->carried[class] = mine->value[class];
 	mine->grown_bytes += delta;
-	used = __atomic_add_fetch(&class_total[class], delta, __ATOMIC_RELAXED);
-	flag_update(&memory_class_over[class], used,
+	used = __atomic_add_fetch(&total.class[class], delta, __ATOMIC_RELAXED);
+	flag_update(&memory_flags.is_class_over[class], used,
 		    __atomic_load_n(&budget_bytes[class], __ATOMIC_RELAXED));
-	__atomic_add_fetch(&total, delta, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&total.all, delta, __ATOMIC_RELAXED);
 }
 
 void memory_carry_over(struct memory_thread *mine)
 {
 	int64_t used;
 
-	mine->changed_bytes = 0;
+	mine->drift_bytes = 0;
 	for (size_t class = 0; class < MEMORY_CLASS_COUNT; class ++)
 		memory_carry_over_class(mine, class);
 	if (mine->grown_bytes < 0)
 		mine->grown_bytes = 0;
 	heap_stretch(mine);
-	used = __atomic_load_n(&total, __ATOMIC_RELAXED);
+	used = __atomic_load_n(&total.all, __ATOMIC_RELAXED);
 	peak_raise(used);
 	watch_fall(used);
-	flag_update(&memory_over_limit, used, __atomic_load_n(&limit_bytes, __ATOMIC_RELAXED));
+	flag_update(&memory_flags.is_over_limit, used,
+		    __atomic_load_n(&limit_bytes, __ATOMIC_RELAXED));
+}
+
+void memory_look_again(void)
+{
+	memory_carry_over(memory_mine ? memory_mine : memory_thread_attach());
 }
 
 /* At the thread's end: what it still holds charged was handed to others, who will uncharge it. */
@@ -203,13 +211,13 @@ static int64_t memory_sum_all(void)
 void memory_limit_set(uint64_t bytes)
 {
 	__atomic_store_n(&limit_bytes, bytes, __ATOMIC_RELAXED);
-	flag_update(&memory_over_limit, memory_sum_all(), bytes);
+	flag_update(&memory_flags.is_over_limit, memory_sum_all(), bytes);
 }
 
 void memory_budget_set(enum memory_class class, uint64_t bytes)
 {
 	__atomic_store_n(&budget_bytes[class], bytes, __ATOMIC_RELAXED);
-	flag_update(&memory_class_over[class], memory_sum(class), bytes);
+	flag_update(&memory_flags.is_class_over[class], memory_sum(class), bytes);
 }
 
 /* The parts are read one after the other: what moves between threads can make a sum negative. */
@@ -231,7 +239,7 @@ uint64_t memory_used_total(void)
 uint64_t memory_used_peak(void)
 {
 	memory_sum_all();
-	return __atomic_load_n(&peak, __ATOMIC_RELAXED);
+	return __atomic_load_n(&total.peak, __ATOMIC_RELAXED);
 }
 
 const char *memory_class_label(enum memory_class class)

@@ -3,9 +3,10 @@
  * memory.h - how much memory the peers have caused, by class, against budgets.
  *
  * Any thread charges what it allocates and uncharges what it frees (another thread may free). The
- * price is an addition to a number of this thread's own; once in MEMORY_STEP_BYTES of change
- * it is carried over to the shared totals and the limits are looked at. Limits are therefore exact
- * to MEMORY_STEP_BYTES per thread.
+ * price is two additions to numbers of this thread's own. When a class, or all together, are
+ * MEMORY_STEP_BYTES away from what the shared totals know of this thread, that is carried over
+ * to them and the limits are looked at. Limits are therefore exact to MEMORY_STEP_BYTES per thread, and
+ * what comes and goes, as messages do, touches nothing that is shared.
  *
  * Nothing is refused here: who is about to accept more asks memory_is_over_limit() or
  * memory_class_is_over(), and drops, parks or refuses, counted.
@@ -30,7 +31,7 @@ enum memory_class {
 struct memory_thread {
 	int64_t value[MEMORY_CLASS_COUNT];
 	int64_t carried[MEMORY_CLASS_COUNT]; /* the part of value that is in the shared totals */
-	uint64_t changed_bytes;		     /* since the last time it was carried over */
+	int64_t drift_bytes;		     /* of all classes, less what was carried over */
 	int64_t grown_bytes;		     /* since the heap was last stretched; not below 0 */
 	struct memory_thread *next;	     /* guarded by the list's mutex in memory.c */
 } __attribute__((aligned(64)));
@@ -40,45 +41,65 @@ extern __thread struct memory_thread *memory_mine;
 struct memory_thread *memory_thread_attach(void);
 void memory_carry_over(struct memory_thread *mine);
 
-static inline void memory_change(enum memory_class class, int64_t bytes, uint64_t amount)
+static inline bool memory_is_step(int64_t drift)
+{
+	return drift >= MEMORY_STEP_BYTES || drift <= -MEMORY_STEP_BYTES;
+}
+
+static inline void memory_change(enum memory_class class, int64_t bytes)
 {
 	struct memory_thread *mine = memory_mine ? memory_mine : memory_thread_attach();
-	int64_t *value = &mine->value[class];
+	int64_t value = mine->value[class] + bytes;
 
-	__atomic_store_n(value, *value + bytes, __ATOMIC_RELAXED);
-	mine->changed_bytes += amount;
-	if (__builtin_expect(mine->changed_bytes >= MEMORY_STEP_BYTES, 0))
+	__atomic_store_n(&mine->value[class], value, __ATOMIC_RELAXED);
+	mine->drift_bytes += bytes;
+	if (__builtin_expect(memory_is_step(value - mine->carried[class]) ||
+				     memory_is_step(mine->drift_bytes),
+			     0))
 		memory_carry_over(mine);
 }
 
 static inline void memory_charge(enum memory_class class, size_t bytes)
 {
-	memory_change(class, (int64_t)bytes, bytes);
+	memory_change(class, (int64_t)bytes);
 }
 
 static inline void memory_uncharge(enum memory_class class, size_t bytes)
 {
-	memory_change(class, -(int64_t)bytes, bytes);
+	memory_change(class, -(int64_t)bytes);
 }
 
 /* 0 bytes: no limit. Holds from the next look on, at once if it is met already. */
 void memory_limit_set(uint64_t bytes);
 void memory_budget_set(enum memory_class class, uint64_t bytes);
 
-extern bool memory_over_limit;
-extern bool memory_class_over[MEMORY_CLASS_COUNT];
+/* Any thread. On a cache line of its own, because all threads read it all the time. */
+extern struct memory_flags {
+	bool is_over_limit;
+	bool is_class_over[MEMORY_CLASS_COUNT];
+} __attribute__((aligned(64))) memory_flags;
 
-/* All classes together against memory_limit_set(). One relaxed load. */
+/* Carries over what this thread knows, so that a flag does not stand longer than it is true. */
+void memory_look_again(void);
+
+static inline bool memory_flag_is_set(const bool *flag)
+{
+	if (__builtin_expect(!__atomic_load_n(flag, __ATOMIC_RELAXED), 1))
+		return false;
+	memory_look_again();
+	return __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+
+/* All classes together against memory_limit_set(). One relaxed load, as long as they are below. */
 static inline bool memory_is_over_limit(void)
 {
-	return __atomic_load_n(&memory_over_limit, __ATOMIC_RELAXED);
+	return memory_flag_is_set(&memory_flags.is_over_limit);
 }
 
 /* The class is over its own budget, or everything together over the limit. */
 static inline bool memory_class_is_over(enum memory_class class)
 {
-	return __atomic_load_n(&memory_class_over[class], __ATOMIC_RELAXED) ||
-	       memory_is_over_limit();
+	return memory_flag_is_set(&memory_flags.is_class_over[class]) || memory_is_over_limit();
 }
 
 /*

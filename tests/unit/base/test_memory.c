@@ -37,6 +37,50 @@ static void limit_raises_the_flag_within_a_step_and_lowers_it_again(void **unuse
 	memory_limit_set(0);
 }
 
+static void flag_falls_as_soon_as_it_is_asked_for(void **unused)
+{
+	(void)unused;
+	memory_limit_set(2 * MEMORY_STEP_BYTES);
+	memory_charge(MEMORY_QUEUE, 2 * MEMORY_STEP_BYTES + 10);
+	assert_true(memory_is_over_limit());
+	memory_uncharge(MEMORY_QUEUE, 10);
+	assert_false(memory_is_over_limit());
+	memory_uncharge(MEMORY_QUEUE, 2 * MEMORY_STEP_BYTES);
+	memory_limit_set(0);
+}
+
+/* Messages are made and freed all the time: the totals, which all threads share, hear nothing of it. */
+static void what_comes_and_goes_is_not_carried_over(void **unused)
+{
+	int64_t carried;
+
+	(void)unused;
+	memory_charge(MEMORY_MESSAGE, MEMORY_STEP_BYTES);
+	carried = memory_mine->carried[MEMORY_MESSAGE];
+	for (int i = 0; i < 1000; i++) {
+		memory_charge(MEMORY_MESSAGE, 1000);
+		memory_charge(MEMORY_OUTPUT, 500);
+		memory_uncharge(MEMORY_OUTPUT, 500);
+		memory_uncharge(MEMORY_MESSAGE, 1000);
+	}
+	memory_charge(MEMORY_MESSAGE, 1000);
+	assert_int_equal(memory_mine->carried[MEMORY_MESSAGE], carried);
+	assert_int_equal(memory_used(MEMORY_MESSAGE), MEMORY_STEP_BYTES + 1000);
+	memory_uncharge(MEMORY_MESSAGE, MEMORY_STEP_BYTES + 1000);
+}
+
+static void all_classes_together_are_carried_over(void **unused)
+{
+	(void)unused;
+	for (int class = 0; class < MEMORY_CLASS_COUNT; class ++)
+		memory_charge((enum memory_class) class, MEMORY_STEP_BYTES / MEMORY_CLASS_COUNT);
+	for (int class = 0; class < MEMORY_CLASS_COUNT; class ++) {
+		assert_int_equal(memory_mine->carried[class],
+				 MEMORY_STEP_BYTES / MEMORY_CLASS_COUNT);
+		memory_uncharge((enum memory_class) class, MEMORY_STEP_BYTES / MEMORY_CLASS_COUNT);
+	}
+}
+
 static void budget_is_of_its_class_alone(void **unused)
 {
 	(void)unused;
@@ -118,6 +162,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(charges_are_summed_by_class),
 		cmocka_unit_test(limit_raises_the_flag_within_a_step_and_lowers_it_again),
+		cmocka_unit_test(flag_falls_as_soon_as_it_is_asked_for),
+		cmocka_unit_test(what_comes_and_goes_is_not_carried_over),
+		cmocka_unit_test(all_classes_together_are_carried_over),
 		cmocka_unit_test(budget_is_of_its_class_alone),
 		cmocka_unit_test(a_fall_to_less_than_half_is_told_once),
 		cmocka_unit_test(limit_below_what_is_used_holds_at_once),
