@@ -4,7 +4,7 @@
  *
  *	home: post_to() --> the letter posted last is a batch with room? --> one pointer more
  *	there: match and deliver each, while the memory of those behind is on its way --> return
- *	home: all references are dropped
+ *	home: all uses are dropped
  *
  * A message that crosses costs mostly waiting for cache lines that another processor has written. A
  * letter for each would be four of them, in a chain that can only be followed one after the other; a
@@ -29,7 +29,7 @@ struct publish_batch {
 	struct letter letter;
 	uint32_t count;
 	uint32_t pending; /* receiver's: parts, and 1 while it goes through them */
-	struct message *messages[BATCH_MESSAGES]; /* a shared reference each, dropped at home */
+	struct message *messages[BATCH_MESSAGES]; /* a use each, of this letter's home */
 };
 
 static void batch_release(struct worker *me, struct publish_batch *batch)
@@ -124,7 +124,7 @@ static void batch_on_return(struct worker *me, struct letter *letter)
 	for (uint32_t i = 0; i < batch->count; i++) {
 		if (i + FETCH_MESSAGE < batch->count)
 			__builtin_prefetch(batch->messages[i + FETCH_MESSAGE], 1);
-		message_unref_shared(me, &batch->messages[i]);
+		message_drop(me, &batch->messages[i]);
 	}
 	letter_destroy(me, letter);
 }
@@ -150,7 +150,7 @@ void batch_post(struct worker *me, uint16_t target, struct message *message)
 {
 	struct publish_batch *batch = batch_with_room(me, target);
 
-	message_ref_shared(message);
+	message_use(me, message);
 	if (batch) {
 		letter_take_credit(me, &batch->letter);
 	} else {

@@ -348,7 +348,7 @@ static void publish_on_return(struct worker *me, struct letter *letter)
 {
 	struct publish_letter *publish = (struct publish_letter *)letter;
 
-	message_unref_shared(me, &publish->message);
+	message_drop(me, &publish->message);
 	/* With an origin the publisher posts once more when all receipts are in, and waits for that. */
 	if (publish->origin.id)
 		publish->store_number = 0;
@@ -375,7 +375,7 @@ static void post_to(struct worker *me, uint16_t target, const struct publication
 	}
 	letter = letter_create(me, &publish_letter_type, sizeof *letter);
 	letter->message = publication->message;
-	message_ref_shared(letter->message);
+	message_use(me, letter->message);
 	letter->publisher = publication->publisher;
 	letter->token = publication->token;
 	letter->wants_receipt = publication->wants_receipt;

@@ -43,7 +43,7 @@ void route_deliver_range(struct worker *me, struct message *message,
 /* The letter that carries a publication to another worker, if it asks for a receipt. */
 struct publish_letter {
 	struct letter letter;
-	struct message *message; /* a shared reference, dropped at home */
+	struct message *message; /* a use of the letter's home, dropped when it is back there */
 	handle_t publisher;
 	uint64_t token;
 	bool wants_receipt;
