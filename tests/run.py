@@ -8,7 +8,7 @@ A job is a preset, whose build lies in build/<preset>, and its suites; `@4` give
 the job four workers. Suites:
 
     unit, fuzz               programs known to ctest under that label
-    conformance, integration, transports, durability, browser
+    conformance, integration, transports, durability, sharing, browser
                              tests/<suite>/run.py, with NIGHTJAR_BIN naming the broker
     libfuzzer                each fuzz target looks for crashing inputs for --seconds
 
@@ -222,6 +222,7 @@ SUITES = {
     "integration": run_python,
     "transports": run_python,
     "durability": run_python,
+    "sharing": run_python,
     "browser": run_python,
     "libfuzzer": run_libfuzzer,
 }

@@ -3,9 +3,11 @@
 """What the workers of a broker share while messages flow: a table of counts for each message.
 
     tests/sharing/measure.py [--workers 2,8,32] [--plans same,half,cross,spread] [--qos 0,1] [--lines]
+                             [--messages N]
 
 same: no message crosses from one worker to another; half: half of them do; cross: all; spread: those of
-each publisher go to all workers by turns. --lines names each shared line, and who touches it.
+each publisher go to all workers by turns. --messages: of each publisher in a round. --lines names each
+shared line, and who touches it.
 
 Counts, not times: they come out (nearly) the same on any machine, with any number of processors.
 Environment: NIGHTJAR_BIN (default build/sharing/bin/nightjar).
@@ -134,13 +136,14 @@ def main():
     parser.add_argument("--workers", default="2,8,32")
     parser.add_argument("--plans", default="same,half,cross,spread")
     parser.add_argument("--qos", default="0,1")
+    parser.add_argument("--messages", type=int, default=20)
     parser.add_argument("--lines", action="store_true")
     options = parser.parse_args()
     lines = [COLUMNS]
     for kind in options.plans.split(","):
         for qos in map(int, options.qos.split(",")):
             for workers in map(int, options.workers.split(",")):
-                measured = measure(workers, kind, qos)
+                measured = measure(workers, kind, qos, messages=options.messages)
                 lines.append(row(measured))
                 if measured.seen.lost:
                     print(f"the probe had no room for {measured.seen.lost} accesses")
