@@ -523,7 +523,7 @@ static uint64_t next_look_ms(const struct store *store)
 {
 	uint64_t due = due_ms(store);
 
-	if (is_full(store) && store->space_ms + FULL_LOOK_MS < due)
+	if (is_full(store) && !store->retry_ms && store->space_ms + FULL_LOOK_MS < due)
 		due = store->space_ms + FULL_LOOK_MS;
 	if (store->ledger.held.count && clock_now_ms() + HELD_LOOK_MS < due)
 		due = clock_now_ms() + HELD_LOOK_MS;
