@@ -414,6 +414,68 @@ static void at_95_percent_it_refuses_and_all_that_was_admitted_fits(void **unuse
 	expect_lines("message 1 t=fits again", 1);
 }
 
+/* A value of a percent of the store each, so many of them. */
+static void retain_percent(struct worker *me, void *percent)
+{
+	static uint64_t version;
+	static uint8_t payload[40000]; /* with topic, key and the rest some 1 % of 4 MB */
+	char topic[16];
+
+	for (unsigned i = 0; i < 100; i++) {
+		bool is_there = i < *(unsigned *)percent;
+		struct message_content content = {
+			.payload = slice_of(payload, is_there ? sizeof payload : 0),
+		};
+		struct message *message;
+
+		snprintf(topic, sizeof topic, "part/%u", i);
+		content.topic = slice_from_string(topic);
+		message = message_create(me, &content);
+		CHECK(message);
+		message->retained_version = ++version;
+		store_retained_put(me, message);
+		message_drop(me, &message);
+	}
+}
+
+static unsigned percent_used(void)
+{
+	struct store_figures figures;
+
+	store_figures(shop.store, &figures);
+	return (unsigned)(figures.used_bytes * 100 / figures.max_bytes);
+}
+
+/* Twice: when the second is committed, the writer has looked at the room behind the first. */
+static void fill_to(unsigned percent)
+{
+	for (int i = 0; i < 2; i++) {
+		on_worker(0, retain_percent, &percent);
+		settle();
+	}
+	assert_int_equal(percent_used(), percent);
+}
+
+static void a_full_store_takes_again_only_below_90_percent(void **unused)
+{
+	uint64_t refusing = counter_total(COUNTER_STORE_REFUSING);
+
+	(void)unused;
+	shop.max_bytes = 4000000;
+	shop_open();
+	fill_to(94);
+	assert_true(is_well());
+	fill_to(96);
+	assert_true(is_full());
+	fill_to(91);
+	assert_true(is_full());
+	fill_to(89);
+	assert_true(is_well());
+	fill_to(94);
+	assert_true(is_well());
+	assert_int_equal(counter_total(COUNTER_STORE_REFUSING) - refusing, 1);
+}
+
 #define WITH(test, which)                                                                          \
 	{                                                                                          \
 #test " (" #which ")", test, shop_setup, shop_teardown, &implementations[which]    \
@@ -430,6 +492,7 @@ int main(void)
 		WITH(a_full_store_takes_acknowledgements, MEMORY),
 		WITH(after_a_failed_commit_nothing_is_acknowledged_until_one_succeeds, MEMORY),
 		WITH(what_a_power_cut_takes_was_not_there, MEMORY),
+		WITH(a_full_store_takes_again_only_below_90_percent, MEMORY),
 		WITH(a_second_broker_is_refused, LMDB_DISK),
 		WITH(a_directory_that_others_may_write_in_is_refused, LMDB_DISK),
 		WITH(a_damaged_file_is_refused_and_left_alone, LMDB_DISK),
