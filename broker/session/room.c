@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "session/broker_sessions.h"
 #include "session/connect.h"
 #include "session/keep.h"
 
@@ -89,6 +90,7 @@ static void on_timer(struct timer *timer)
 	struct worker *me = worker_current;
 	struct room_waiter **at = &mine->room_waiters;
 
+	sessions_store_changed(me); /* who need not wait any more is not closed */
 	while (*at) {
 		uint64_t due_ms = (*at)->due_ms;
 		struct client *client;

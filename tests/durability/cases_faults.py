@@ -4,9 +4,9 @@ that was refused, nothing crashes, and who needs no store notices nothing."""
 import errno
 import statistics
 
-from devices import Witness
 from harness import tmpfs
 from harness.broker import BrokerError
+from harness.devices import Witness
 from harness.mqtt_raw import PUBACK, V5, Client, publish
 from harness.runner import case
 from shim import DSYNC, FDATASYNC, MSYNC, PWRITE, SIZE, WRITE, WRITEV

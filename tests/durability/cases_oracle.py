@@ -5,12 +5,12 @@ import json
 import os
 import subprocess
 
-from crowd import NO, YES, Crowd
-from devices import Flipper, Wanderer
 from harness.broker import default_bin
+from harness.crowd import NO, YES, Crowd
+from harness.devices import Flipper, Wanderer
 from harness.mqtt_packets import V5, Packet
+from harness.oracle import Violations
 from harness.runner import Skip, case
-from oracle import Violations
 from torture import Torture
 
 

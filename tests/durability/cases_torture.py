@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The short form of the torture, and that it can fail."""
+from harness.oracle import Receiver, Retained, Stream, Violations
 from harness.runner import case
-from oracle import Receiver, Retained, Stream, Violations
 from torture import Torture
 from torture_support import shim_library
 

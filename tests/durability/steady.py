@@ -22,12 +22,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
-from crowd import Crowd                                     # noqa: E402
 from bench import plots                                     # noqa: E402
 from harness import exposition                              # noqa: E402
 from harness.broker import ROOT, Broker                     # noqa: E402
+from harness.crowd import Crowd                             # noqa: E402
 from harness.mqtt_packets import V5, V311                   # noqa: E402
-from oracle import Violations                               # noqa: E402
+from harness.oracle import Violations                       # noqa: E402
 from steady_devices import Changer, Feeder, Mayfly, Mortal, Sleeper, Tally   # noqa: E402
 from torture_support import store_config                    # noqa: E402
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts that devices play in the steady load: each makes the store take something and give it back."""
-from crowd import NO, Device
+from harness.crowd import NO, Device
 from harness.mqtt_packets import V5
 
 WINDOW = 20

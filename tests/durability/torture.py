@@ -19,12 +19,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
-from crowd import Crowd                                     # noqa: E402
-from devices import (Flipper, Mourned, Probe, Publisher, Reader, Subscriber,   # noqa: E402
-                     Wanderer)
 from harness.broker import Broker, BrokerError              # noqa: E402
+from harness.crowd import Crowd                             # noqa: E402
+from harness.devices import (Flipper, Mourned, Probe, Publisher, Reader,      # noqa: E402
+                             Subscriber, Wanderer)
 from harness.mqtt_packets import V5, V311                   # noqa: E402
-from oracle import Receiver, Stream, Violations             # noqa: E402
+from harness.oracle import Receiver, Stream, Violations     # noqa: E402
 from shim import Shim                                       # noqa: E402
 from torture_support import shim_library, store_config      # noqa: E402
 

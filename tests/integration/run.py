@@ -23,6 +23,7 @@ import cases_bench              # noqa: E402,F401
 import cases_control            # noqa: E402,F401
 import cases_idle               # noqa: E402,F401
 import cases_limits             # noqa: E402,F401
+import cases_tight              # noqa: E402,F401
 import cases_store              # noqa: E402,F401
 import cases_options            # noqa: E402,F401
 import cases_clients            # noqa: E402,F401

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts that devices play in the torture."""
+"""The parts that devices play in the torture, and where a store is small."""
 import time
 
-from crowd import MAYBE, NO, YES, Device
+from harness.crowd import MAYBE, NO, YES, Device
 from harness.mqtt_packets import V5, V311, publish
-from oracle import Retained
+from harness.oracle import Retained
 
 WINDOW = 20
 
@@ -30,7 +30,8 @@ class Publisher(Device):
         self.value = 0
 
     def work(self, _now):
-        while self.crowd.load and len(self.flights) < WINDOW and not self.out:
+        window = min(WINDOW, self.receive_maximum)
+        while self.crowd.load and len(self.flights) < window and not self.out:
             if self.retained and self.rng.random() < 0.2:
                 self._set_retained(self.rng.choice(self.retained))
             else:

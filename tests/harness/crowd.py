@@ -64,6 +64,7 @@ class Flight:
         self.on_end = on_end    # on_end(True: acknowledged, False: refused)
         self.properties = properties
         self.is_released = False
+        self.sends = 0
 
 
 class Device:
@@ -83,6 +84,7 @@ class Device:
         self.session = NO           # does the broker keep one?
         self.before = NO            # the same, before the last CONNECT
         self.packet_id = 0
+        self.receive_maximum = 65535    # the broker's
         self.flights = OrderedDict()
         self.held = set()           # QoS 2 towards us, PUBREL has not come
         self.requests = {}          # Packet Identifier -> what to do with its SUBACK, UNSUBACK
@@ -236,6 +238,7 @@ class Device:
             self.crowd.violations.add("session present after Clean Start", self.name)
         if not present:
             self.held.clear()
+        self.receive_maximum = packet.properties.get("receive_maximum", 65535)
         self.session = YES if self.version == V5 or not self.clean else NO
         self.is_up = True
         for packet_id, flight in self.flights.items():
@@ -243,6 +246,7 @@ class Device:
         self.on_up(present)
 
     def _send_flight(self, packet_id, flight, dup):
+        flight.sends += 1
         if flight.is_released:
             self.send(pubrel(packet_id))
         else:
@@ -260,6 +264,7 @@ class Device:
         flight = Flight(topic, payload, qos, retain, on_end or (lambda _good: None), properties)
         self.flights[packet_id] = flight
         self._send_flight(packet_id, flight, dup=False)
+        return flight
 
     def _on_answer(self, packet):
         flight = self.flights.get(packet.packet_id)
