@@ -192,6 +192,85 @@ static void after_a_failed_commit_nothing_is_acknowledged_until_one_succeeds(voi
 	expect_lines("message 2 t=later", 1);
 }
 
+static uint64_t failures_before;
+
+static uint64_t failures(void)
+{
+	return counter_total(COUNTER_STORE_FAILURES) - failures_before;
+}
+
+static bool has_failed_twice(void)
+{
+	return failures() == 2;
+}
+
+static bool has_failed_three_times(void)
+{
+	return failures() == 3;
+}
+
+static void one_is_done_and_another_comes(struct worker *me, void *payload)
+{
+	one_is_done(me, NULL);
+	post_one(me, payload);
+}
+
+/* Removals are written alone first; when that commit turns out to be on disk, nothing else is. */
+static void removals_that_were_in_doubt_acknowledge_nothing(void **unused)
+{
+	(void)unused;
+	shop_open();
+	failures_before = counter_total(COUNTER_STORE_FAILURES);
+	on_worker(0, post_alpha, NULL);
+	on_worker(0, post_one, "done");
+	settle();
+	store_image_fail(shop.image, ERR_IO);
+	on_worker(0, one_is_done_and_another_comes, "must wait");
+	assert_true(wait_for(has_failed));
+	store_image_doubt(shop.image);
+	store_image_fail(shop.image, ERR_NONE);
+	assert_true(wait_for(has_failed_twice)); /* the removals */
+	store_image_fail(shop.image, ERR_LIMIT);
+	assert_true(wait_for(has_failed_three_times)); /* all the rest */
+	assert_false(is_committed(0));
+	store_image_fail(shop.image, ERR_NONE);
+	settle();
+	shop_reopen();
+	expect_lines("message", 1);
+	expect_lines("message 1 t=must wait", 1);
+}
+
+static uint64_t cpu_ms(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * 1000 + (uint64_t)used.tv_nsec / 1000000;
+}
+
+/* What comes between two tries waits without keeping a processor busy. */
+static void a_store_that_has_failed_sleeps_until_it_tries_again(void **unused)
+{
+	uint64_t began_ms, began_cpu_ms;
+
+	(void)unused;
+	shop_open();
+	failures_before = counter_total(COUNTER_STORE_FAILURES);
+	on_worker(0, post_alpha, NULL);
+	settle();
+	store_image_fail(shop.image, ERR_NOMEM); /* opening it again succeeds */
+	on_worker(0, post_one, "first");
+	assert_true(wait_for(has_failed));
+	on_worker(0, post_one, "second");
+	wait_until_left(0);
+	began_ms = clock_now_ms();
+	began_cpu_ms = cpu_ms();
+	assert_true(wait_for(has_failed_three_times));
+	assert_in_range(cpu_ms() - began_cpu_ms, 0, (clock_now_ms() - began_ms) / 2);
+	store_image_fail(shop.image, ERR_NONE);
+	settle();
+}
+
 static void what_a_power_cut_takes_was_not_there(void **unused)
 {
 	(void)unused;
@@ -491,6 +570,8 @@ int main(void)
 		WITH(a_full_disk_is_tried_each_second_and_not_all_the_time, MEMORY),
 		WITH(a_full_store_takes_acknowledgements, MEMORY),
 		WITH(after_a_failed_commit_nothing_is_acknowledged_until_one_succeeds, MEMORY),
+		WITH(removals_that_were_in_doubt_acknowledge_nothing, MEMORY),
+		WITH(a_store_that_has_failed_sleeps_until_it_tries_again, MEMORY),
 		WITH(what_a_power_cut_takes_was_not_there, MEMORY),
 		WITH(a_full_store_takes_again_only_below_90_percent, MEMORY),
 		WITH(a_second_broker_is_refused, LMDB_DISK),
