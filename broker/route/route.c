@@ -416,13 +416,20 @@ static bool must_wait_here(struct worker *me, const struct message *message,
 	       !spread_takes(me, message->origin_handle, result);
 }
 
-/* Large fan-outs go in slices. */
-static void deliver_here(struct worker *me, struct match_result *result,
-			 struct publication *publication)
+/* Large fan-outs do, and what goes along with one of them: a reload may have made that a small one. */
+static bool goes_in_slices(struct worker *me, const struct message *message,
+			   const struct match_result *result)
 {
 	struct route_worker *route = route_worker_of(me);
 
-	if (result->target_count <= route->settings.fanout_slice) {
+	return result->target_count > route->settings.fanout_slice ||
+	       (route->spreads && spread_takes(me, message->origin_handle, result));
+}
+
+static void deliver_here(struct worker *me, struct match_result *result,
+			 struct publication *publication)
+{
+	if (!goes_in_slices(me, publication->message, result)) {
 		route_deliver_range(me, publication->message, result, &publication->origin, 0,
 				    result->target_count, false);
 		return;
@@ -456,8 +463,8 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 		return ROUTE_REFUSED;
 	}
 	/* All receivers here and now: they share a commit with what the publisher posts. */
-	publication->is_split = result->other_count || waits_here ||
-				result->target_count > route_worker_of(me)->settings.fanout_slice;
+	publication->is_split =
+		result->other_count || waits_here || goes_in_slices(me, message, result);
 	if (!publication->is_split)
 		publication->origin = (struct delivery_origin){0};
 	if ((message->flags & (MESSAGE_RETAIN | MESSAGE_OF_BROKER)) == MESSAGE_RETAIN &&

@@ -244,6 +244,41 @@ static void what_comes_over_a_new_connection_waits_behind_the_fan_out_of_the_old
 	world_end();
 }
 
+/* In one turn, so that the first has not begun when a reload makes it small enough to go at once. */
+static void publish_and_reload_here(struct worker *me, void *publisher)
+{
+	static const struct route_settings large = {.fanout_slice = 100};
+
+	pump(me, publisher);
+	route_configure(me, &large);
+	((struct publisher *)publisher)->end = 2;
+	pump(me, publisher);
+}
+
+static void what_follows_a_fan_out_waits_behind_it_also_after_a_reload(void **unused)
+{
+	static const struct route_settings slices = {.fanout_slice = 1};
+	struct subscriber *crowd[CROWD];
+	struct publisher *publisher;
+
+	(void)unused;
+	world_begin(1, 16, &slices);
+	crowd_make(crowd, CROWD);
+	publisher = publisher_make(0, 0);
+	publisher->topics[0] = publisher->topics[1] = "big";
+	publisher->end = 1;
+	publisher->wants_receipt = true;
+	do_on(0, publish_and_reload_here, publisher);
+	assert_true(latch_wait(&publisher->done));
+	for (unsigned i = 0; i < CROWD; i++) {
+		assert_int_equal(crowd[i]->count, 2);
+		assert_false(crowd[i]->is_out_of_order);
+		subscriber_free(crowd[i]);
+	}
+	publisher_free(publisher);
+	world_end();
+}
+
 static void stop_here(struct worker *me, void *context)
 {
 	(void)context;
@@ -319,6 +354,7 @@ int main(void)
 		cmocka_unit_test(a_publisher_that_goes_in_the_middle_of_its_fan_out_is_not_told),
 		cmocka_unit_test(
 			what_comes_over_a_new_connection_waits_behind_the_fan_out_of_the_old_one),
+		cmocka_unit_test(what_follows_a_fan_out_waits_behind_it_also_after_a_reload),
 		cmocka_unit_test(fan_outs_that_are_cancelled_give_their_receipts),
 		cmocka_unit_test(a_fan_out_that_is_cancelled_is_not_stored_as_delivered),
 	};
