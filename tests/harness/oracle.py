@@ -38,6 +38,7 @@ class Stream:
         self.number, self.topic, self.qos, self.retain = number, topic, qos, retain
         self.sent = 0           # the highest number that was begun
         self.floor = 0
+        self.loose = 0          # up to here messages may come in any order
         self.acked = set()      # above the floor: the publisher was told that it is safe
         self.refused = set()    # above the floor: the publisher was told that it is not
         self.confirmed = 0      # acknowledged and settled
@@ -82,7 +83,7 @@ class Receiver:
                 self.violations.add("twice at QoS 2" + self.where, f"{where} {note}")
             return
         self.seen[number].add(message)
-        if message < self.highest[number] and self.in_order:
+        if message < self.highest[number] and self.in_order and message > stream.loose:
             self.violations.add("out of order", f"{where} after {self.highest[number]} {note}")
         self.highest[number] = max(self.highest[number], message)
 

@@ -19,6 +19,7 @@ import errno
 import os
 import random
 import selectors
+import subprocess
 import sys
 import time
 
@@ -70,6 +71,10 @@ class Watched:
 
     def drop(self, politely=False):
         super().drop(politely)
+        self.on_parted()
+
+    def on_parted(self):
+        """Its connection has gone, or was left to the broker."""
         if self.is_forgetful:
             self.flights.clear()
 
@@ -117,6 +122,14 @@ class Talker(Watched, Publisher):
         super().__init__(crowd, name, version, streams, retained)
         self.clean = self.is_forgetful = clean
         self.rests_until = 0.0
+
+    def on_parted(self):
+        """A new session is another publisher. And of what is sent again a part may have been refused
+        before, unheard, so that it only now comes."""
+        super().on_parted()
+        for stream in self.streams:
+            if self.clean or (self.version == V5 and stream.qos > 0):
+                stream.loose = stream.sent
 
     def work(self, now):
         if now < self.rests_until:
@@ -235,8 +248,7 @@ class TightCrowd(Crowd):
         device.sock, device.is_up = None, False
         device.requests.clear()
         device.pings = device.pongs
-        if device.is_forgetful:
-            device.flights.clear()
+        device.on_parted()
         device.next_try = 0.0
         self.taken_over += 1
 
@@ -264,6 +276,11 @@ class StoreWatch:
         self.states = {}
 
     def look(self):
+        """A page is not of one moment: only what does not change from one to the next holds."""
+        before, now = self._page(), self._page()
+        return now if now["full"] == before["full"] else {**now, "state": "changing"}
+
+    def _page(self):
         text = request(self.port, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").body.decode()
         lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[:1] not in "#")
         state = next(line.split('state="')[1].split('"')[0] for line in lines
@@ -307,7 +324,7 @@ class Tight:
         """Some of it changes with each reload."""
         rng = self.rng
         lines = ["listener {port} 127.0.0.1", "protocol any", "allow_anonymous true",
-                 "persistence true", "persistence_location {dir}/store/",
+                 "control_socket {dir}/control.sock", "persistence true", "persistence_location {dir}/store/",
                  f"durability {self.durability}", f"persistence_max_size {self.mib << 20}",
                  "max_queued_messages 0", "max_inflight_messages 10", "connection_messages false",
                  "log_type error", "log_type warning", "log_type notice",
@@ -389,10 +406,20 @@ class Tight:
         try:
             self._cast()
             self._life()
+            if self.violations:
+                self._say_what_is()
         finally:
             self.crowd.close()
-        if self.violations:
-            print("# the broker's log:\n" + self.broker.log_tail(30), flush=True)
+
+    def _say_what_is(self):
+        """What the broker has of each session, and what it said."""
+        program = os.path.join(os.path.dirname(self.broker.binary), "nightjar-ctl")
+        for device in self.talkers + self.subscribers:
+            known = subprocess.run([program, "-s", self.broker.path("control.sock"), "--json", "client",
+                                    device.name], capture_output=True, text=True, check=False).stdout
+            print(f"# {device.name}: up {device.is_up}, {len(device.flights)} to be answered, "
+                  f"{len(device.held)} to be released; the broker: {known.strip()}")
+        print("# the broker's log:\n" + self.broker.log_tail(30), flush=True)
 
     def _life(self):
         if not self.crowd.run_until(lambda: all(s.is_subscribed for s in self.subscribers), ANSWER_S):
