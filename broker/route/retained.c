@@ -174,6 +174,8 @@ enum err retained_create(const struct retained_settings *settings, struct retain
 		free(retained);
 		return err;
 	}
+	/* A message without a version was never set, and has removed nothing. */
+	retained->version_floor = 1;
 	retained_configure(retained, settings);
 	*out = retained;
 	return ERR_NONE;

@@ -446,6 +446,7 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 	struct message *message = publication->message;
 	bool waits_here = result->target_count && must_wait_here(me, message, result);
 	uint64_t mark = commit_mark(me);
+	bool retains;
 
 	if (result->other_count && !others_have_credit(me, result))
 		return ROUTE_NO_CREDIT;
@@ -457,8 +458,8 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 		if (room != ROUTE_DONE)
 			return room;
 	}
-	if ((message->flags & MESSAGE_RETAIN) &&
-	    retained_set(me, route_retained(me), message) != ERR_NONE) {
+	retains = (message->flags & MESSAGE_RETAIN) && !publication->is_retained;
+	if (retains && retained_set(me, route_retained(me), message) != ERR_NONE) {
 		counter_add(me->counters, COUNTER_DROPPED_RETAIN_LIMIT, 1);
 		return ROUTE_REFUSED;
 	}
@@ -467,8 +468,7 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 		result->other_count || waits_here || goes_in_slices(me, message, result);
 	if (!publication->is_split)
 		publication->origin = (struct delivery_origin){0};
-	if ((message->flags & (MESSAGE_RETAIN | MESSAGE_OF_BROKER)) == MESSAGE_RETAIN &&
-	    store_is_open(me) && !(publication->is_split && publication->keeps_retained))
+	if (retains && !(message->flags & MESSAGE_OF_BROKER) && store_is_open(me))
 		store_retained_put(me, message);
 	publication->is_matched = result->target_count || result->other_count;
 	if (!publication->is_matched)

@@ -93,8 +93,7 @@ struct publication {
 	uint64_t token;		 /* handed to on_receipt() */
 	bool wants_receipt;
 	bool is_admitted; /* whether the store has room was decided before */
-	/* What is retained, if is_split, the publisher posts to the store itself (store_retained_put()). */
-	bool keeps_retained;
+	bool is_retained; /* it was set before, and is only delivered now: what came since stays */
 	/* QoS 2 of a session that is kept (store.h, "exactly once"). Receipts come as soon as the others
 	 * have posted; the publisher then posts store_received_add() and waits for that. */
 	struct delivery_origin origin;

@@ -128,7 +128,11 @@ static void gate_set(struct runtime *runtime, enum start_gate gate)
 static void *worker_thread(void *arg)
 {
 	struct worker *me = arg;
+	char name[16];
 
+	/* For top, perf and debuggers. */
+	snprintf(name, sizeof name, "worker %u", me->id);
+	pthread_setname_np(pthread_self(), name);
 	if (gate_wait(me->runtime))
 		worker_run(me);
 	return NULL;

@@ -8,8 +8,11 @@
  * until all workers with receivers have queued it, and then goes in one transaction with what they
  * have queued (store.h, "exactly once"):
  *
- *	session's will goes, departing will comes | queued on A, B, C: held | all receipts are in:
- *	               one commit                                             one commit
+ *	session's will goes, departing will comes, | queued on A, B, C: held | all receipts are in:
+ *	what it retains: one commit                                            one commit
+ *
+ * What it retains is stored as it sets out, under the version that it has in memory: so it stands
+ * before what others retain from then on, and a start that publishes the will again only delivers it.
  */
 #include <stdlib.h>
 
@@ -121,8 +124,6 @@ static void on_receipt(struct worker *me, struct endpoint *endpoint, uint64_t to
 	(void)token;
 	if (--will->receipts > 0)
 		return;
-	if (will->message->flags & MESSAGE_RETAIN)
-		store_retained_put(me, will->message);
 	store_will_sent(me, will->store_id);
 	departure_end(me, will);
 }
@@ -132,6 +133,13 @@ static const struct endpoint_ops departure_ops = {
 	.on_receipt = on_receipt,
 };
 
+/* The message has its version now, and what it retains is posted in the same turn. */
+static void departure_keep_version(struct worker *me, const struct departing_will *will)
+{
+	if (will->message->flags & MESSAGE_RETAIN)
+		store_will_put(me, will->store_id, &(struct store_will){.message = will->message});
+}
+
 static void departure_go(struct worker *me, struct departing_will *will)
 {
 	struct publication publication = {
@@ -140,7 +148,7 @@ static void departure_go(struct worker *me, struct departing_will *will)
 		.wants_receipt = will->store_id != 0,
 		/* What it needs in the store was admitted with it; there is room for so much always. */
 		.is_admitted = true,
-		.keeps_retained = will->store_id != 0,
+		.is_retained = will->message->retained_version != 0,
 		.origin.id = will->store_id,
 	};
 	enum route_status status = route_publish(me, &publication);
@@ -150,8 +158,11 @@ static void departure_go(struct worker *me, struct departing_will *will)
 		return;
 	}
 	will->receipts = status == ROUTE_DONE ? publication.waiting : 0;
-	if (will->receipts)
+	if (will->receipts) {
+		if (!publication.is_retained)
+			departure_keep_version(me, will);
 		return;
+	}
 	if (will->store_id)
 		store_session_remove(me, will->store_id);
 	departure_end(me, will);

@@ -129,7 +129,8 @@ enum store_session_kind {
 	STORE_SESSION,
 	STORE_GROUP,
 	/* A will on its way to its receivers. It stands by itself, because its session may end, or get
-	 * another will, before all have it. Deliveries name it as origin_id, with packet id 0. */
+	 * another will, before all have it. Deliveries name it as origin_id, with packet id 0. Its
+	 * message has a retained_version when what it retains was stored in the same commit. */
 	STORE_WILL,
 };
 

@@ -4,10 +4,10 @@ on whatever worker they live."""
 import contextlib
 
 from harness.broker import BrokerError, wait_until
-from harness.mqtt_packets import PUBLISH, PUBREL, connect, pubcomp, pubrec
+from harness.mqtt_packets import connect
 from harness.mqtt_raw import V5, Client
 from harness.runner import case
-from torture_support import equal, shimmed
+from torture_support import CONTROL, equal, make_stand, on_worker, retained_values, shimmed, take_all
 
 RECEIVERS = 7
 SYNC_DELAY_MS = 80      # long enough for letters between workers to pass within one sync
@@ -58,23 +58,6 @@ def _die_while_sent(broker, shim, number, how, syncs):
     broker.start_again()
 
 
-def _take_all(client, last):
-    """Everything up to the message `last`, which was published when all others were on their way."""
-    got, waiting = [], set()
-    while last not in got or waiting:
-        pkt = client.recv()
-        if pkt.type == PUBLISH:
-            got.append(pkt.payload)
-            waiting.add(pkt.packet_id)
-            client.send(pubrec(pkt.packet_id))
-        else:
-            equal(pkt.type, PUBREL)
-            waiting.discard(pkt.packet_id)
-            client.send(pubcomp(pkt.packet_id))
-    client.expect_alive()
-    return got
-
-
 def _check(broker, number, where):
     with Client(broker.port, V5) as reader:
         reader.open()
@@ -86,7 +69,7 @@ def _check(broker, number, where):
         publisher.publish("will/x", b"last %d" % number, qos=2)
     for n in range(RECEIVERS):
         client = _client(broker, f"receiver{n}", session_present=True)
-        got = _take_all(client, b"last %d" % number)
+        got = take_all(client, b"last %d" % number, b"%d" % number)
         client.leave()
         equal((where, n, got.count(b"%d" % number), got), (where, n, 1, list(dict.fromkeys(got))))
 
@@ -112,3 +95,46 @@ for _durability in ("disk", "process"):
         _case.__name__ = f"will{_how.__name__}_{_durability}"
         case(f"A will {_text} reaches all once, whenever the broker dies (durability {_durability})")(
             _case)
+
+
+# What the will retains, and what another client retains after it and before the crash; empty: removes.
+_NEWER = {"kept/value": (b"will", b"newer"), "kept/removed": (b"will", b""), "kept/after": (b"", b"newer"),
+          "kept/will": (b"will", None)}
+
+
+def _newer_stays(durability):
+    """The worker whose client died does not hear that another has the will: it is on its way at the
+    crash. Nobody here has a session, so that nobody's acknowledgement waits for that worker."""
+    with shimmed(CONTROL, durability) as (broker, shim):
+        mortals = [on_worker(broker, 0, f"mortal of {topic}", properties=FOR_EVER,
+                             will={"topic": topic, "payload": will, "qos": 1, "retain": True})
+                   for topic, (will, _newer) in _NEWER.items()]
+        deaf = on_worker(broker, 1, "deaf")
+        deaf.subscribe(("kept/#", 1))
+        other = on_worker(broker, 2, "other")
+        other.subscribe(("kept/#", 1))
+        waker = on_worker(broker, 0, "waker")
+        make_stand(shim, deaf, 1)
+        for mortal in mortals:
+            mortal.abort()
+        equal({pkt.topic for pkt in other.receive_many(len(mortals))}, set(_NEWER))
+        make_stand(shim, waker, 0, 1)
+        shim.stall(0)
+        other.unsubscribe("kept/#")
+        for topic, (_will, newer) in _NEWER.items():
+            if newer is not None:
+                other.publish(topic, newer, qos=1, retain=True)
+        broker.kill()
+        shim.mend()
+        broker.start_again()
+        Client(broker.port, V5).open()      # who is served comes behind what a start publishes
+        equal(retained_values(broker, "kept/#"),
+              {"kept/value": "newer", "kept/after": "newer", "kept/will": "will"})
+
+
+for _durability in ("disk", "process"):
+    def _newer_case(_t, durability=_durability):
+        _newer_stays(durability)
+
+    _newer_case.__name__ = f"will_newer_stays_{_durability}"
+    case(f"What was retained after a will that is on its way stays (durability {_durability})")(_newer_case)

@@ -9,9 +9,10 @@ import random
 import struct
 
 FOR_EVER = 0xFFFFFFFF
-CONTROL = "<IIIIIIIIIIIIII" # struct shim_control
+CONTROL = "<17I"            # struct shim_control
 FIELDS = ("write_error", "write_times", "grow_error", "grow_times", "sync_error", "sync_times",
-          "short_writes", "sync_delay_ms", "sync_lies", "writes", "syncs", "faults", "only", "calls")
+          "short_writes", "sync_delay_ms", "sync_lies", "writes", "syncs", "faults", "only", "calls",
+          "stalled", "stalled_after", "standing")
 # enum shim_call
 PWRITE, WRITEV, WRITE, SIZE, FDATASYNC, DSYNC, MSYNC = (1 << bit for bit in range(7))
 UNDO_BYTES = 256 << 20
@@ -62,7 +63,13 @@ class Shim:
         for kind in ("write", "grow", "sync"):
             self[kind + "_times"] = 0
             self[kind + "_error"] = 0
-        self["short_writes"] = self["sync_delay_ms"] = self["only"] = 0
+        self["short_writes"] = self["sync_delay_ms"] = self["only"] = self["stalled"] = 0
+
+    def stall(self, *workers, after=0):
+        """These do nothing until they are named no more: not even what lies in their mailboxes. after:
+        the steps (stand() in storage_shim.c) that each does first, since it was started."""
+        self["stalled_after"] = after
+        self["stalled"] = sum(1 << worker for worker in workers)
 
     @contextlib.contextmanager
     def failing(self, kind, error=errno.EIO, times=FOR_EVER):

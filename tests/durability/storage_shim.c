@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * storage_shim.c - LD_PRELOAD: a disk that fails, and one that forgets when the power goes.
+ * storage_shim.c - LD_PRELOAD: a disk that fails, and one that forgets when the power goes; and workers
+ * that are stalled, as by a machine that swaps.
  *
  *	broker, LMDB --> pwrite, writev, fdatasync ... --> this --> the C library
  *	                                                   | reads: which faults are on
@@ -22,11 +23,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -43,6 +46,8 @@ static struct {
 	int (*msync)(void *, size_t, int);
 	int (*ftruncate)(int, off_t);
 	int (*fallocate)(int, int, off_t, off_t);
+	int (*epoll_wait)(int, struct epoll_event *, int, int);
+	int (*epoll_pwait)(int, struct epoll_event *, int, int, const sigset_t *);
 } real;
 
 static const char *folder;
@@ -88,6 +93,8 @@ __attribute__((constructor)) static void start(void)
 	find(&real.msync, "msync");
 	find(&real.ftruncate, "ftruncate");
 	find(&real.fallocate, "fallocate");
+	find(&real.epoll_wait, "epoll_wait");
+	find(&real.epoll_pwait, "epoll_pwait");
 	folder = getenv("NIGHTJAR_SHIM_DIR");
 	folder_length = folder ? strlen(folder) : 0;
 	control = map("NIGHTJAR_SHIM_CONTROL", sizeof *control);
@@ -250,6 +257,49 @@ static void settle(int fd, uint64_t end, uint32_t state)
 		__atomic_store_n(&undo->used, 0, __ATOMIC_RELEASE);
 }
 
+/* Workers that are stalled. */
+
+/* Its bit in control->stalled; 0: no worker. The broker names its threads before they wait. */
+static uint32_t worker_bit(void)
+{
+	char name[16] = "";
+	unsigned worker;
+
+	if (pthread_getname_np(pthread_self(), name, sizeof name) != 0 ||
+	    sscanf(name, "worker %u", &worker) != 1 || worker >= 32)
+		return 0;
+	return 1u << worker;
+}
+
+static bool must_stand(uint32_t bit, uint32_t steps)
+{
+	return (__atomic_load_n(&control->stalled, __ATOMIC_RELAXED) & bit) &&
+	       steps > __atomic_load_n(&control->stalled_after, __ATOMIC_RELAXED);
+}
+
+/* Before a worker sleeps, before it sees what woke it, and when it has woken another. */
+static void stand(void)
+{
+	static __thread bool is_known;
+	static __thread uint32_t bit, steps;
+	struct timespec pause = {.tv_nsec = 1000000};
+	int error = errno;
+
+	if (!control)
+		return;
+	if (!is_known)
+		bit = worker_bit();
+	is_known = true;
+	steps++;
+	if (must_stand(bit, steps)) {
+		__atomic_fetch_or(&control->standing, bit, __ATOMIC_RELAXED);
+		while (must_stand(bit, steps))
+			nanosleep(&pause, NULL);
+		__atomic_fetch_and(&control->standing, ~bit, __ATOMIC_RELAXED);
+	}
+	errno = error;
+}
+
 /* Calls. */
 
 /* moves: at the file's position, which goes on. */
@@ -295,9 +345,13 @@ ssize_t write(int fd, const void *data, size_t length)
 {
 	char path[SHIM_PATH_BYTES];
 
-	if (!is_ours(fd, path))
-		return real.write(fd, data, length);
-	return write_at(fd, data, length, position(fd), path, SHIM_WRITE, true);
+	ssize_t done;
+
+	if (is_ours(fd, path))
+		return write_at(fd, data, length, position(fd), path, SHIM_WRITE, true);
+	done = real.write(fd, data, length);
+	stand();
+	return done;
 }
 
 /* Vectors are joined: a short write may end anywhere in them. */
@@ -446,6 +500,28 @@ int fallocate(int fd, int mode, off_t offset, off_t length)
 int posix_fallocate(int fd, off_t offset, off_t length)
 {
 	return fallocate(fd, 0, offset, length) == 0 ? 0 : errno;
+}
+
+/* What a worker waits for. */
+
+int epoll_wait(int fd, struct epoll_event *events, int count, int timeout)
+{
+	int result;
+
+	stand();
+	result = real.epoll_wait(fd, events, count, timeout);
+	stand();
+	return result;
+}
+
+int epoll_pwait(int fd, struct epoll_event *events, int count, int timeout, const sigset_t *mask)
+{
+	int result;
+
+	stand();
+	result = real.epoll_pwait(fd, events, count, timeout, mask);
+	stand();
+	return result;
 }
 
 /* On the architectures that we build for, an off_t has 64 bits and these are the same calls. */

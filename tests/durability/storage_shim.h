@@ -40,8 +40,11 @@ struct shim_control {
 	uint32_t sync_lies;	 /* not 0: a sync says that all is well, and covers nothing */
 	/* What happened, for the tests to see that the fault was met. */
 	uint32_t writes, syncs, faults;
-	uint32_t only;	/* enum shim_call: only these fail or are slow; 0: all */
-	uint32_t calls; /* enum shim_call: those that there were */
+	uint32_t only;		/* enum shim_call: only these fail or are slow; 0: all */
+	uint32_t calls;		/* enum shim_call: those that there were */
+	uint32_t stalled;	/* bit n: worker n does nothing from its next step on (stand()) */
+	uint32_t stalled_after; /* steps that it does first, since it was started */
+	uint32_t standing;	/* bit n: it does nothing now */
 };
 
 #define SHIM_UNDO_BYTES (256u << 20)

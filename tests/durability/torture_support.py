@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the durability cases share."""
 import contextlib
+import json
 import os
 import subprocess
 
-from harness.broker import ROOT, Broker, BrokerError, default_bin
-from harness.mqtt_raw import V5, Client
+from harness.broker import ROOT, Broker, BrokerError, default_bin, wait_until
+from harness.mqtt_raw import PUBLISH, PUBREL, V5, Client, pingreq, pubcomp, pubrec
 from harness.runner import Skip
 from shim import Shim
 
@@ -76,5 +77,71 @@ def persistent(broker, name, version=V5, **connect_args):
     return client
 
 
+def take_all(client, last, *wanted):
+    """Everything up to the message `last`, which was published when all others were on their way; and
+    until all that are wanted are there, which may have been on a longer one."""
+    got, waiting = [], set()
+    while waiting or not {last, *wanted}.issubset(got):
+        pkt = client.recv()
+        if pkt.type == PUBLISH:
+            got.append(pkt.payload)
+            waiting.add(pkt.packet_id)
+            client.send(pubrec(pkt.packet_id))
+        else:
+            equal(pkt.type, PUBREL)
+            waiting.discard(pkt.packet_id)
+            client.send(pubcomp(pkt.packet_id))
+    client.expect_alive()
+    return got
+
+
+def ctl(broker, *args):
+    """The records that nightjar-ctl writes. The configuration has to hold CONTROL."""
+    program = os.path.join(os.path.dirname(os.path.realpath(default_bin())), "nightjar-ctl")
+    if not os.path.exists(program):
+        raise Skip("nightjar-ctl is not beside the broker")
+    done = subprocess.run([program, "--socket", broker.path("control.sock"), "--json", *args],
+                          capture_output=True, text=True, timeout=60, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def retained_values(broker, topic_filter):
+    return {record["topic"]: record["payload"]
+            for record in ctl(broker, "retained", topic_filter)}
+
+
+def _received_by_worker(broker):
+    return [record["publish_received"] for record in ctl(broker, "stats")
+            if record["type"] == "worker"]
+
+
+def worker_of(broker, client):
+    """Nobody else may publish meanwhile."""
+    before = _received_by_worker(broker)
+    client.publish("where/am/i", qos=1)
+    after = _received_by_worker(broker)
+    found, = [n for n, count in enumerate(after) if count != before[n]]
+    return found
+
+
+def on_worker(broker, worker, name, **connect_args):
+    """A new client that lives on this worker. The kernel deals connections out, so it may take some."""
+    for attempt in range(1000):
+        client = Client(broker.port, V5, client_id=f"{name}-{attempt}", name=name)
+        client.open(**connect_args)
+        if worker_of(broker, client) == worker:
+            return client
+        client.leave(0, {"session_expiry_interval": 0})
+    raise BrokerError(f"worker {worker} is given no connection")
+
+
+def make_stand(shim, client, worker, *others):
+    """These workers are stalled, and the first, on which the client lives, stands already."""
+    shim.stall(worker, *others)
+    client.send(pingreq())
+    wait_until(lambda: shim["standing"] & 1 << worker, what=f"worker {worker} to stand still")
+
+
+CONTROL = "control_socket {dir}/control.sock\n"
 EXPIRY = {"session_expiry_interval": 1000}
 FOR_EVER_MS = 1 << 30
