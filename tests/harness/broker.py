@@ -291,6 +291,10 @@ class Broker:
         return [self.port] + [number for name, number in self.ports.items()
                               if name != "port" and f"listener {{{name}}} 127.0.0.1" in text]
 
+    def _listening_paths(self):
+        """The Unix sockets among them; there may be a file of that name before they listen."""
+        return re.findall(r"^listener 0 (\S+)", self._fill(self.config_template), re.MULTILINE)
+
     def _wait_listening(self):
         end = time.monotonic() + START_DEADLINE_S
         while True:
@@ -300,6 +304,9 @@ class Broker:
             try:
                 for port in self._listening_ports():
                     socket.create_connection(("127.0.0.1", port), 1).close()
+                for path in self._listening_paths():
+                    with socket.socket(socket.AF_UNIX) as sock:
+                        sock.connect(path)
                 return
             except OSError:
                 pass

@@ -8,7 +8,6 @@ The connections of a Unix socket are dealt to the workers by turns, in the order
 import socket
 
 from harness import mqtt_packets as mqtt
-from harness.broker import wait_until
 
 DEADLINE_S = 60.0
 PAYLOAD = b"x" * 64
@@ -80,22 +79,13 @@ class Load:
             client.close()
 
     def _connect(self, name):
-        client = wait_until(self._open, what="the Unix socket")
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.settimeout(DEADLINE_S)
+        client.connect(self.path)
         self.sockets.append(client)
         client.sendall(mqtt.connect(name, version=mqtt.V311, keep_alive=0))
         if self._read(client, 4)[3] != 0:
             raise Lost("a CONNECT was refused")
-        return client
-
-    def _open(self):
-        """Its listener may come after the one that the harness has waited for."""
-        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        client.settimeout(DEADLINE_S)
-        try:
-            client.connect(self.path)
-        except OSError:
-            client.close()
-            return None
         return client
 
     def _packet(self, topic, packet_id):
