@@ -49,7 +49,7 @@ function(nightjar_sharing_probe)
 	# It cannot call itself for its own accesses, and its loops must not become calls of memset().
 	set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS
 		"-fno-sanitize=thread;-fno-tree-loop-distribute-patterns")
-	foreach(function memcpy memmove memset memcmp recv send uv_async_send block_alloc)
+	foreach(function memcpy memmove memset memcmp recv send eventfd_write block_alloc)
 		target_link_options(nightjar PRIVATE -Wl,--wrap=${function})
 	endforeach()
 	target_link_libraries(nightjar PRIVATE ${CMAKE_DL_LIBS})

@@ -54,8 +54,6 @@ enum err worker_init(struct worker *me, struct runtime *runtime, uint16_t id,
 void worker_fini(struct worker *me);
 /* The thread's body: loops until the runtime has finished. */
 void worker_run(struct worker *me);
-/* Any thread. */
-void worker_wake(struct worker *worker);
 
 /* letter.c: the end of the turn. Both say whether there is more for a turn that follows at once. */
 bool letters_deliver(struct worker *me);

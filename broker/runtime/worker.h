@@ -106,11 +106,15 @@ struct worker {
 	uv_check_t check;
 	uv_idle_t idle;
 	uv_timer_t wheel_timer;
+	uv_poll_t wake; /* of wake_fd */
 	pthread_t thread;
 
-	/* Any thread, on cache lines of their own: what is needed to post to this worker. */
-	struct mailbox *mailbox __attribute__((aligned(64))); /* frozen after create */
-	uv_async_t wake;
+	/* Frozen after create, on a cache line of their own: what is needed to post to this worker. */
+	struct mailbox *mailbox __attribute__((aligned(64)));
+	int wake_fd;
+
+	/* Any thread, atomic, on another: the eventfd was written and not yet read. */
+	int is_woken __attribute__((aligned(64)));
 };
 
 extern __thread struct worker *worker_current; /* NULL outside of workers */
@@ -150,6 +154,9 @@ static inline void worker_turn_begin(struct worker *me)
 	if (!me->is_in_turn)
 		worker_turn_start(me);
 }
+
+/* Any thread: the worker has a turn soon, in which it sees what was written before. */
+void worker_wake(struct worker *worker);
 
 void worker_add_reap_hook(struct worker *me, worker_hook hook);
 void worker_add_flush_hook(struct worker *me, worker_hook hook);

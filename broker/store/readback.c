@@ -169,7 +169,7 @@ static void hand_to_worker(struct store *store, struct fetch_request *request)
 	mine->arrivals.tail = &request->next;
 	__atomic_store_n(&mine->arrivals.is_empty, false, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&mine->arrivals.lock);
-	uv_async_send(&mine->worker->wake);
+	worker_wake(mine->worker);
 }
 
 static struct fetch_request *next_request(struct store *store)

@@ -45,7 +45,7 @@ void store_changed(struct store *store)
 	__atomic_add_fetch(&store->changes, 1, __ATOMIC_RELEASE);
 	for (unsigned i = 0; i < store->settings.workers; i++)
 		if (store->workers[i])
-			uv_async_send(&store->workers[i]->worker->wake);
+			worker_wake(store->workers[i]->worker);
 }
 
 void store_set_state(struct store *store, enum store_state state)

@@ -28,7 +28,7 @@ enum probe_kind { PROBE_READ, PROBE_WRITE, PROBE_RMW, PROBE_KINDS };
 /* Counted in the window, for each thread and place in the code. */
 enum probe_event {
 	PROBE_LOCK = 1,	    /* a mutex, a read-write lock or a spin lock was asked for */
-	PROBE_WAKE,	    /* uv_async_send() */
+	PROBE_WAKE,	    /* a worker that sleeps, through its eventfd */
 	PROBE_MALLOC,	    /* calloc() and others as well */
 	PROBE_FREE,	    /* of what this thread has allocated */
 	PROBE_FOREIGN_FREE, /* of what another has */

@@ -10,8 +10,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <uv.h>
 
 #include "runtime/worker.h"
 #include "sharing/probe.h"
@@ -62,8 +62,8 @@ ssize_t __real_recv(int fd, void *to, size_t bytes, int flags);
 ssize_t __wrap_recv(int fd, void *to, size_t bytes, int flags);
 ssize_t __real_send(int fd, const void *from, size_t bytes, int flags);
 ssize_t __wrap_send(int fd, const void *from, size_t bytes, int flags);
-int __real_uv_async_send(uv_async_t *handle);
-int __wrap_uv_async_send(uv_async_t *handle);
+int __real_eventfd_write(int fd, eventfd_t value);
+int __wrap_eventfd_write(int fd, eventfd_t value);
 
 ssize_t __wrap_recv(int fd, void *to, size_t bytes, int flags)
 {
@@ -83,11 +83,10 @@ ssize_t __wrap_send(int fd, const void *from, size_t bytes, int flags)
 	return sent;
 }
 
-int __wrap_uv_async_send(uv_async_t *handle)
+int __wrap_eventfd_write(int fd, eventfd_t value)
 {
 	probe_event(PROBE_WAKE, CALLER);
-	probe_touch(&handle->pending, sizeof handle->pending, PROBE_RMW, CALLER);
-	return __real_uv_async_send(handle);
+	return __real_eventfd_write(fd, value);
 }
 
 /* --- the heap ------------------------------------------------------------------------------------- */
