@@ -86,10 +86,30 @@ struct kv_lmdb_settings {
 
 enum err kv_lmdb_open(const struct kv_lmdb_settings *settings, struct kv **out,
 		      struct err_detail *detail) ERR_CHECKED;
-/* Of an open file, from another process too: a copy without free pages. */
+/* Of an open file, from another process too: a copy without free pages, on disk, that only its owner
+ * may read. ERR_EXISTS: path is there. */
 enum err kv_lmdb_copy(struct kv *kv, const char *path, struct err_detail *detail) ERR_CHECKED;
-/* Adds whether the file's pages hang together; before it is opened (lmdb_walk.c). */
-enum err lmdb_walk(const char *path, struct err_detail *detail) ERR_CHECKED;
+/*
+ * Do the file's pages hang together? Before it is opened (lmdb_walk.c). ERR_NOT_FOUND: there is nothing.
+ * out_is_written: another process has committed meanwhile, so that ERR_INVALID says nothing.
+ */
+enum err lmdb_walk(const char *path, bool *out_is_written, struct err_detail *detail) ERR_CHECKED;
+/* The same beside a process that writes, of a transaction that a reader of the caller's holds.
+ * ERR_NOT_FOUND: it was not the newest any more. */
+enum err lmdb_walk_held(const char *path, uint64_t transaction,
+			struct err_detail *detail) ERR_CHECKED;
+
+struct lmdb_damage {
+	uint64_t pages;	  /* that do not read, with all that was on them */
+	uint64_t records; /* that one() called ERR_INVALID */
+};
+
+/* What it returns ends the walk unless it is ERR_NONE or ERR_INVALID. */
+typedef enum err kv_record_fn(void *context, struct slice key, struct slice value);
+
+/* Whatever can be read of one table of a file, however damaged it is. Nobody may write to it. */
+enum err lmdb_salvage(const char *path, enum kv_table table, kv_record_fn *one, void *context,
+		      struct lmdb_damage *out_damage, struct err_detail *detail) ERR_CHECKED;
 
 enum err kv_memory_open(struct store_image *image, uint64_t max_bytes, struct kv **out) ERR_CHECKED;
 

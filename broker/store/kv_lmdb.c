@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "store/kv.h"
 
@@ -144,7 +145,10 @@ static enum err opened(struct kv_lmdb *lmdb, int failed, struct err_detail *deta
 		       mdb_strerror(failed),
 		       failed == ENOMEM ? ". Is persistence_max_size more address space than this "
 					  "system gives?"
-					: "");
+		       : err == ERR_DENIED
+			       ? ". The file and its lock, nightjar.db-lock, must belong to the "
+				 "user that this runs as"
+			       : "");
 }
 
 /* Readers and the writer. */
@@ -252,13 +256,14 @@ static void lmdb_abort(struct kv *kv)
 static enum err lmdb_reopen(struct kv *kv, struct err_detail *detail)
 {
 	struct kv_lmdb *lmdb = lmdb_of(kv);
+	bool is_written;
 	enum err err;
 
 	pthread_rwlock_wrlock(&lmdb->in_use);
 	if (lmdb->env)
 		mdb_env_close(lmdb->env);
 	lmdb->env = NULL;
-	err = lmdb_walk(lmdb->path, detail);
+	err = lmdb_walk(lmdb->path, &is_written, detail);
 	if (err == ERR_NONE)
 		err = opened(lmdb, open_env(lmdb), detail);
 	pthread_rwlock_unlock(&lmdb->in_use);
@@ -441,6 +446,39 @@ static const struct kv_ops lmdb_ops = {
 	.count = lmdb_count,
 };
 
+/* Beside a broker that writes: a reader keeps the pages of its transaction from being used again. */
+static enum err walk_beside_a_writer(struct kv_lmdb *lmdb, struct err_detail *detail)
+{
+	enum err err = ERR_NOT_FOUND;
+	MDB_txn *txn;
+
+	for (unsigned tries = 0; tries < 10000 && err == ERR_NOT_FOUND; tries++) {
+		int failed = mdb_txn_begin(lmdb->env, NULL, MDB_RDONLY, &txn);
+
+		if (failed)
+			return opened(lmdb, failed, detail);
+		err = lmdb_walk_held(lmdb->path, mdb_txn_id(txn), detail);
+		mdb_txn_abort(txn);
+	}
+	return err == ERR_NOT_FOUND
+		       ? err_set(detail, ERR_IO, "The store %s changes too fast to be looked at",
+				 lmdb->path)
+		       : err;
+}
+
+static enum err check_and_open(struct kv_lmdb *lmdb, struct err_detail *detail)
+{
+	bool is_written;
+	enum err err = lmdb_walk(lmdb->path, &is_written, detail);
+
+	if (err != ERR_INVALID || !is_written || !lmdb->settings.read_only)
+		return err == ERR_NONE || err == ERR_NOT_FOUND
+			       ? opened(lmdb, open_env(lmdb), detail)
+			       : err;
+	err = opened(lmdb, open_env(lmdb), detail);
+	return err == ERR_NONE ? walk_beside_a_writer(lmdb, detail) : err;
+}
+
 enum err kv_lmdb_open(const struct kv_lmdb_settings *settings, struct kv **out,
 		      struct err_detail *detail)
 {
@@ -460,9 +498,7 @@ enum err kv_lmdb_open(const struct kv_lmdb_settings *settings, struct kv **out,
 		lmdb_close(&kv);
 		return ERR_NOMEM;
 	}
-	err = lmdb_walk(lmdb->path, detail);
-	if (err == ERR_NONE || err == ERR_NOT_FOUND)
-		err = opened(lmdb, open_env(lmdb), detail);
+	err = check_and_open(lmdb, detail);
 	if (err != ERR_NONE)
 		lmdb_close(&kv);
 	*out = kv;
@@ -472,9 +508,18 @@ enum err kv_lmdb_open(const struct kv_lmdb_settings *settings, struct kv **out,
 enum err kv_lmdb_copy(struct kv *kv, const char *path, struct err_detail *detail)
 {
 	struct kv_lmdb *lmdb = lmdb_of(kv);
-	int failed = mdb_env_copy2(lmdb->env, path, MDB_CP_COMPACT);
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), failed;
 
-	return failed ? err_set(detail, err_of(failed), "Cannot copy the store %s to %s: %s",
-				lmdb->path, path, mdb_strerror(failed))
-		      : ERR_NONE;
+	if (fd < 0)
+		return err_set(detail, errno == EEXIST ? ERR_EXISTS : ERR_IO, "Cannot make %s: %s",
+			       path, strerror(errno));
+	failed = mdb_env_copyfd2(lmdb->env, fd, MDB_CP_COMPACT);
+	if (!failed && fsync(fd) != 0)
+		failed = errno;
+	close(fd);
+	if (!failed)
+		return ERR_NONE;
+	unlink(path);
+	return err_set(detail, err_of(failed), "Cannot copy the store %s to %s: %s", lmdb->path,
+		       path, mdb_strerror(failed));
 }
