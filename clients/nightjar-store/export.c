@@ -7,6 +7,7 @@
  */
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -17,7 +18,9 @@
 struct export
 {
 	FILE *file;
-	uint64_t lines;
+	struct kv *kv;	  /* NULL: of a damaged store */
+	const char *path; /* of the store */
+	struct err_detail *detail;
 };
 
 static void add_number(cJSON *object, const char *name, uint64_t value)
@@ -92,7 +95,6 @@ static enum err line_end(struct export *export, cJSON *line)
 	char *text = cJSON_PrintUnformatted(line);
 	int written = text ? fprintf(export->file, "%s\n", text) : -1;
 
-	export->lines++;
 	free(text);
 	cJSON_Delete(line);
 	return written < 0 ? ERR_IO : ERR_NONE;
@@ -270,25 +272,28 @@ static enum err export_retained(void *context, struct slice key, struct slice va
 	return line_end(context, line);
 }
 
-/* What cannot be read is left out, and said: this is what one has after damage. */
-static enum err export_table(struct export *export, struct kv *kv, enum kv_table table,
-			     tables_fn one)
-{
-	enum err err = tables_walk(kv, table, one, export);
+typedef enum err export_fn(struct export *export, enum kv_table table, kv_record_fn *one,
+			   struct lmdb_damage *damage);
 
-	if (err == ERR_INVALID)
-		fail_text("table %s is damaged: what follows in it is left out",
-			  kv_table_name(table));
-	else if (err != ERR_NONE)
-		fail_text("cannot write the lines: %s", strerror(errno));
-	return err;
+static enum err export_table(struct export *export, enum kv_table table, kv_record_fn *one,
+			     struct lmdb_damage *damage)
+{
+	return tables_walk(export->kv, table, one, export, &damage->records);
 }
 
-int export_store(const char *directory, const char *file)
+/* LMDB cannot be let near a file whose pages do not hang together. */
+static enum err salvage_table(struct export *export, enum kv_table table, kv_record_fn *one,
+			      struct lmdb_damage *damage)
+{
+	return lmdb_salvage(export->path, table, one, export, damage, export->detail);
+}
+
+/* What cannot be read is left out, and said: this is what one has after damage. */
+static int export_all(struct export *export, export_fn *table)
 {
 	static const struct {
 		enum kv_table table;
-		tables_fn one;
+		kv_record_fn *one;
 	} tables[] = {
 		{KV_META, export_meta},
 		{KV_SESSIONS, export_session},
@@ -298,26 +303,64 @@ int export_store(const char *directory, const char *file)
 		{KV_MESSAGES, export_message},
 		{KV_RETAINED, export_retained},
 	};
-	struct export export = {.file = stdout};
-	struct err_detail detail;
-	struct kv *kv;
 	int failed = 0;
 
-	if (tables_settle(directory, &detail) != ERR_NONE ||
-	    tables_open(directory, &kv, &detail) != ERR_NONE)
-		return fail(&detail);
-	if (file)
-		export.file = fopen(file, "wxe");
-	if (!export.file) {
-		kv->ops->close(&kv);
-		return fail_text("cannot make %s: %s", file, strerror(errno));
+	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+		struct lmdb_damage damage = {0, 0};
+
+		if (table(export, tables[i].table, tables[i].one, &damage) != ERR_NONE)
+			return fail_text("cannot write the lines: %s", strerror(errno));
+		if (damage.records || damage.pages)
+			failed = fail_text("table %s is damaged: left out are %" PRIu64
+					   " records, and %" PRIu64 " pages with what was on them",
+					   kv_table_name(tables[i].table), damage.records,
+					   damage.pages);
 	}
-	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
-		failed |= export_table(&export, kv, tables[i].table, tables[i].one) != ERR_NONE;
-	kv->ops->close(&kv);
-	if (fflush(export.file) != 0 || (file && (fsync(fileno(export.file)) != 0)))
+	return failed;
+}
+
+static int write_lines(struct export *export, export_fn *table, const char *file)
+{
+	int failed;
+
+	if (file)
+		export->file = fopen(file, "wxe");
+	if (!export->file)
+		return fail_text("cannot make %s: %s", file, strerror(errno));
+	failed = export_all(export, table);
+	if (fflush(export->file) != 0 || (file && fsync(fileno(export->file)) != 0))
 		failed = fail_text("cannot write the lines: %s", strerror(errno));
 	if (file)
-		fclose(export.file);
+		fclose(export->file);
+	return failed;
+}
+
+static int export_damaged(struct export *export, const char *directory, const char *file)
+{
+	fail(export->detail);
+	if (tables_have_rings(directory))
+		fail_text("what is in the files ring-N, acknowledged and not committed, is left "
+			  "out");
+	(void)write_lines(export, salvage_table, file);
+	return 1;
+}
+
+int export_store(const char *directory, const char *file)
+{
+	char path[TABLES_PATH_BYTES];
+	struct err_detail detail = {""};
+	struct export export = {.file = stdout, .path = path, .detail = &detail};
+	enum err err = tables_settle(directory, &detail);
+	int failed;
+
+	tables_path(path, directory);
+	if (err == ERR_NONE)
+		err = tables_open(directory, &export.kv, &detail);
+	if (err == ERR_INVALID && !tables_are_in_use(directory))
+		return export_damaged(&export, directory, file);
+	if (err != ERR_NONE)
+		return fail(&detail);
+	failed = write_lines(&export, export_table, file);
+	export.kv->ops->close(&export.kv);
 	return failed;
 }

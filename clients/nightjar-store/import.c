@@ -5,27 +5,35 @@
 #include <stdio.h>
 
 #include "auth/base64.h"
-#include "tables.h"
+#include "loader.h"
 
 struct import {
 	struct loader loader;
 	struct err_detail *detail;
-	uint64_t line;
+	bool partly;
+	uint64_t line, records, left_out;
 	const char *wrong; /* the member that does not make sense */
 	struct pack bytes; /* decoded Base64 of this line */
 };
 
-static uint64_t number(struct import *import, const cJSON *object, const char *name, uint64_t max)
+/* name: of the member in which item stands. */
+static uint64_t number_in(struct import *import, const cJSON *item, const char *name, uint64_t max)
 {
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-	double value = item ? item->valuedouble : 0;
+	double value = item->valuedouble;
 
-	if (item && (!cJSON_IsNumber(item) || value < 0 || value > (double)max ||
-		     value > 9007199254740992.0)) {
+	if (!cJSON_IsNumber(item) || value < 0 || value > (double)max ||
+	    value > 9007199254740992.0 || value != (double)(uint64_t)value) {
 		import->wrong = name;
 		return 0;
 	}
 	return (uint64_t)value;
+}
+
+static uint64_t number(struct import *import, const cJSON *object, const char *name, uint64_t max)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	return item ? number_in(import, item, name, max) : 0;
 }
 
 static struct slice text(struct import *import, const cJSON *object, const char *name)
@@ -165,7 +173,10 @@ static enum err import_state(struct import *import, const cJSON *line)
 	const cJSON *one;
 
 	cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(line, "done")) * VECTOR_ADD(done) =
-		(uint64_t)one->valuedouble;
+		number_in(import, one, "done", UINT64_MAX);
+	for (size_t i = 1; i < done.count; i++)
+		if (done.at[i] <= done.at[i - 1])
+			import->wrong = "done";
 	cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(line, "flights"))
 	{
 		*VECTOR_ADD(flights) =
@@ -175,7 +186,7 @@ static enum err import_state(struct import *import, const cJSON *line)
 					(uint8_t)number(import, one, "qos", 2)};
 	}
 	cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(line, "received")) *
-		VECTOR_ADD(received) = (uint16_t)one->valueint;
+		VECTOR_ADD(received) = (uint16_t)number_in(import, one, "received", UINT16_MAX);
 	record_put_state(&value, number(import, line, "done_below", UINT64_MAX), done.at,
 			 done.count, flights.at, flights.count, received.at, received.count);
 	if (!import->wrong)
@@ -201,8 +212,10 @@ static void pack_json_receiver(struct import *import, const cJSON *one, struct p
 	const cJSON *id;
 
 	cJSON_ArrayForEach(id, cJSON_GetObjectItemCaseSensitive(one, "subscription_ids"))
-		pack_u32(&ids, (uint32_t)id->valuedouble);
+		pack_u32(&ids, (uint32_t)number_in(import, id, "subscription_ids", UINT32_MAX));
 	receiver.subscription_ids = pack_slice(&ids);
+	if (!receiver.id || !receiver.number)
+		import->wrong = "receivers";
 	if (receiver.number >= import->loader.meta->next_number)
 		import->loader.meta->next_number = receiver.number + 1;
 	pack_receiver(to, cursor, &receiver);
@@ -229,6 +242,9 @@ static enum err import_message(struct import *import, const cJSON *line)
 			number(import, cJSON_GetArrayItem(list, 0), "number", UINT64_MAX);
 	cJSON_ArrayForEach(one, list) pack_json_receiver(import, one, &receivers, &cursor);
 	record.receivers = pack_slice(&receivers);
+	if (number(import, line, "record", UINT64_MAX) == 0 ||
+	    record.body_record >= number(import, line, "record", UINT64_MAX))
+		import->wrong = "record";
 	if (!import->wrong)
 		err = loader_message(&import->loader, number(import, line, "record", UINT64_MAX),
 				     &record);
@@ -276,7 +292,6 @@ static enum err import_text(struct import *import, const char *line, size_t leng
 	cJSON *json = cJSON_ParseWithLength(line, length);
 	enum err err = ERR_NONE;
 
-	import->line++;
 	import->wrong = NULL;
 	import->bytes.len = 0;
 	pack_room(&import->bytes, length + 1);
@@ -291,29 +306,66 @@ static enum err import_text(struct import *import, const char *line, size_t leng
 	return err;
 }
 
-int import_store(const char *directory, const char *file)
+static enum err import_lines(struct import *import, FILE *from)
 {
-	struct err_detail detail;
-	struct import import = {.detail = &detail};
-	FILE *from = file ? fopen(file, "re") : stdin;
+	enum err err = ERR_NONE;
 	char *line = NULL;
 	size_t room = 0;
 	ssize_t length;
+
+	while (err == ERR_NONE && (length = getline(&line, &room, from)) > 0) {
+		import->line++;
+		if (line[0] == '\n')
+			continue;
+		err = import_text(import, line, (size_t)length);
+		import->records += err == ERR_NONE;
+		if (err != ERR_INVALID || !import->partly)
+			continue;
+		fail(import->detail);
+		import->left_out++;
+		err = ERR_NONE;
+	}
+	/* What was read before is not all that there is. */
+	if (err == ERR_NONE && ferror(from))
+		err = err_set(import->detail, ERR_IO, "Cannot read line %llu: %s",
+			      (unsigned long long)import->line + 1, strerror(errno));
+	free(line);
+	return err;
+}
+
+static void report(const struct import *import, const char *directory)
+{
+	printf("%llu records are in %s/nightjar.db\n",
+	       (unsigned long long)(import->records - import->loader.orphans), directory);
+	if (import->loader.orphans)
+		printf("Left out, because the session or message that they name is not among the "
+		       "lines: %llu records\n",
+		       (unsigned long long)import->loader.orphans);
+	if (import->left_out)
+		printf("Left out, because they make no sense: %llu lines\n",
+		       (unsigned long long)import->left_out);
+}
+
+int import_store(const char *directory, const char *file, bool partly)
+{
+	struct err_detail detail = {""};
+	struct import import = {.detail = &detail, .partly = partly};
+	FILE *from = file ? fopen(file, "re") : stdin;
 	enum err err;
 
 	if (!from)
 		return fail_text("cannot open %s: %s", file, strerror(errno));
 	err = loader_open(&import.loader, directory, &detail);
-	while (err == ERR_NONE && (length = getline(&line, &room, from)) > 0)
-		if (line[0] != '\n')
-			err = import_text(&import, line, (size_t)length);
+	if (err == ERR_NONE)
+		err = import_lines(&import, from);
+	if (err == ERR_NONE && partly)
+		err = loader_remove_orphans(&import.loader);
 	err = loader_close(&import.loader, err);
-	free(line);
 	pack_fini(&import.bytes);
 	if (file)
 		fclose(from);
 	if (err != ERR_NONE)
 		return fail(&detail);
-	printf("%llu records are in %s/nightjar.db\n", (unsigned long long)import.line, directory);
+	report(&import, directory);
 	return 0;
 }

@@ -23,6 +23,7 @@ static const char help_text[] =
 	"  dump                   show what is in it, for people\n"
 	"  export [FILE]          write one line of JSON per record (standard output)\n"
 	"  import [FILE]          fill an empty LOCATION with such lines (standard input)\n"
+	"    --partly             leave out what names a session or message that is not there\n"
 	"  backup DIR             copy it to DIR; the broker may be running\n"
 	"  compact                give the disk back what the file does not need; broker stopped\n"
 	"  import-mosquitto FILE  fill an empty LOCATION from a mosquitto.db\n"
@@ -32,14 +33,22 @@ static const char help_text[] =
 	"\n"
 	"Exit code: 0 done, 1 failed or damaged, 2 wrong usage.\n";
 
-static int run(const char *directory, const char *command, const char *argument)
+static int usage(void)
+{
+	fputs(usage_text, stderr);
+	return EXIT_USAGE;
+}
+
+static int run(const char *directory, const char *command, const char *argument, bool partly)
 {
 	struct slice name = slice_from_string(command);
 
+	if (slice_equal_string(name, "import"))
+		return import_store(directory, argument, partly);
+	if (partly)
+		return usage();
 	if (slice_equal_string(name, "export"))
 		return export_store(directory, argument);
-	if (slice_equal_string(name, "import"))
-		return import_store(directory, argument);
 	if (argument) {
 		if (slice_equal_string(name, "backup"))
 			return backup_store(directory, argument);
@@ -53,31 +62,31 @@ static int run(const char *directory, const char *command, const char *argument)
 		if (slice_equal_string(name, "compact"))
 			return compact_store(directory);
 	}
-	fputs(usage_text, stderr);
-	return EXIT_USAGE;
+	return usage();
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"directory", required_argument, NULL, 'd'},
+		{"partly", no_argument, NULL, 'P'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *directory = DEFAULT_LOCATION;
+	bool partly = false;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "+d:h", options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "d:h", options, NULL)) != -1)
 		switch (option) {
 		case 'd': directory = optarg; break;
+		case 'P': partly = true; break;
 		case 'h': printf("%s\n%s", usage_text, help_text); return EXIT_DONE;
 		case 'V': puts("nightjar-store " NIGHTJAR_VERSION); return EXIT_DONE;
-		default: fputs(usage_text, stderr); return EXIT_USAGE;
+		default: return usage();
 		}
-	if (argc - optind < 1 || argc - optind > 2) {
-		fputs(usage_text, stderr);
-		return EXIT_USAGE;
-	}
-	return run(directory, argv[optind], argc - optind == 2 ? argv[optind + 1] : NULL);
+	if (argc - optind < 1 || argc - optind > 2)
+		return usage();
+	return run(directory, argv[optind], argc - optind == 2 ? argv[optind + 1] : NULL, partly);
 }

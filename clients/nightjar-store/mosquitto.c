@@ -33,7 +33,7 @@
 
 #include "base/clock.h"
 #include "mqtt/topic.h"
-#include "tables.h"
+#include "loader.h"
 
 static const uint8_t magic[15] = {0x00, 0xb5, 0x00, 'm', 'o', 's', 'q', 'u',
 				  'i',	't',  't',  'o', ' ', 'd', 'b'};

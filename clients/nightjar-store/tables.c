@@ -6,15 +6,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "store/upgrade.h"
 
-#define PATH_BYTES 4096
-#define TRANSACTION_RECORDS 20000
 #define MAP_BYTES (UINT64_C(1) << 40)
 
 int fail_text(const char *format, ...)
@@ -31,12 +27,21 @@ int fail_text(const char *format, ...)
 
 int fail(const struct err_detail *detail)
 {
-	return fail_text("%s", detail->text);
+	return fail_text("%s", detail->text[0] ? detail->text : err_text(ERR_NOMEM));
 }
 
-static void db_path(char *out, const char *directory)
+void tables_path(char out[TABLES_PATH_BYTES], const char *directory)
 {
-	snprintf(out, PATH_BYTES, "%s/nightjar.db", directory);
+	snprintf(out, TABLES_PATH_BYTES, "%s/nightjar.db", directory);
+}
+
+void tables_give_to(const char *directory, const char *name, uid_t user, gid_t group)
+{
+	char path[TABLES_PATH_BYTES];
+
+	snprintf(path, sizeof path, "%s/%s", directory, name);
+	if (geteuid() == 0 && lchown(path, user, group) != 0 && errno != ENOENT)
+		fail_text("cannot give %s to user %u: %s", path, user, strerror(errno));
 }
 
 static enum err check_format(struct kv *kv, struct err_detail *detail)
@@ -55,19 +60,25 @@ static enum err check_format(struct kv *kv, struct err_detail *detail)
 
 enum err tables_open(const char *directory, struct kv **out, struct err_detail *detail)
 {
-	char path[PATH_BYTES];
+	char path[TABLES_PATH_BYTES];
 	struct kv_lmdb_settings settings = {.path = path, .read_only = true};
 	struct stat status;
 	enum err err;
 
 	*out = NULL;
-	db_path(path, directory);
+	tables_path(path, directory);
 	if (stat(path, &status) != 0)
-		return err_set(detail, ERR_NOT_FOUND,
-			       "There is no store in %s (%s: %s). Name its persistence_location "
-			       "with -d",
-			       directory, path, strerror(errno));
+		return errno == ENOENT || errno == ENOTDIR
+			       ? err_set(detail, ERR_NOT_FOUND,
+					 "There is no store in %s (%s: %s). Name its "
+					 "persistence_location with -d",
+					 directory, path, strerror(errno))
+			       : err_set(detail, ERR_DENIED, "Cannot look at %s: %s", path,
+					 strerror(errno));
+	if (status.st_size == 0)
+		return err_set(detail, ERR_NOT_FOUND, "%s is empty", path);
 	err = kv_lmdb_open(&settings, out, detail);
+	tables_give_to(directory, "nightjar.db-lock", status.st_uid, status.st_gid);
 	if (err == ERR_NONE)
 		err = check_format(*out, detail);
 	if (err != ERR_NONE && *out)
@@ -75,17 +86,60 @@ enum err tables_open(const char *directory, struct kv **out, struct err_detail *
 	return err;
 }
 
-bool tables_are_in_use(const char *directory, int *out_fd)
+static enum err open_lock(const char *directory, int flags, int *out_fd, struct err_detail *detail)
 {
-	char path[PATH_BYTES];
+	char path[TABLES_PATH_BYTES];
 
 	snprintf(path, sizeof path, "%s/nightjar.db.lock", directory);
-	*out_fd = open(path, O_RDWR | O_CLOEXEC);
-	if (*out_fd < 0 || flock(*out_fd, LOCK_EX | LOCK_NB) == 0)
-		return false;
+	*out_fd = open(path, flags | O_CLOEXEC, 0600);
+	if (*out_fd < 0)
+		return err_set(detail, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO,
+			       "Cannot open %s: %s", path, strerror(errno));
+	if (flock(*out_fd, LOCK_EX | LOCK_NB) == 0)
+		return ERR_NONE;
 	close(*out_fd);
 	*out_fd = -1;
-	return true;
+	return err_set(detail, ERR_DENIED, "a broker uses %s: stop it first", directory);
+}
+
+enum err tables_lock(const char *directory, int *out_fd, struct err_detail *detail)
+{
+	char text[32];
+	enum err err = open_lock(directory, O_RDWR | O_CREAT, out_fd, detail);
+	int length = snprintf(text, sizeof text, "%d", (int)getpid());
+	struct stat owner;
+
+	if (err == ERR_NONE && stat(directory, &owner) == 0)
+		tables_give_to(directory, "nightjar.db.lock", owner.st_uid, owner.st_gid);
+	/* As the broker does: who meets the lock names its holder. */
+	if (err == ERR_NONE &&
+	    (ftruncate(*out_fd, 0) != 0 || pwrite(*out_fd, text, (size_t)length, 0) != length)) {
+		close(*out_fd);
+		*out_fd = -1;
+		err = err_set(detail, ERR_IO, "Cannot write %s/nightjar.db.lock: %s", directory,
+			      strerror(errno));
+	}
+	return err;
+}
+
+bool tables_are_in_use(const char *directory)
+{
+	enum err err;
+	int fd;
+
+	err = open_lock(directory, O_RDONLY, &fd, NULL);
+	if (fd >= 0)
+		close(fd);
+	return err == ERR_DENIED;
+}
+
+bool tables_have_rings(const char *directory)
+{
+	char path[TABLES_PATH_BYTES];
+	struct stat status;
+
+	snprintf(path, sizeof path, "%s/ring-0", directory);
+	return stat(path, &status) == 0;
 }
 
 enum err tables_settle(const char *directory, struct err_detail *detail)
@@ -97,212 +151,87 @@ enum err tables_settle(const char *directory, struct err_detail *detail)
 		.workers = 1,
 	};
 	struct store *store;
-	char path[PATH_BYTES];
-	struct stat status;
 	enum err err;
-	int fd;
 
-	snprintf(path, sizeof path, "%s/ring-0", directory);
-	if (stat(path, &status) != 0 || tables_are_in_use(directory, &fd))
+	if (!tables_have_rings(directory) || tables_are_in_use(directory))
 		return ERR_NONE;
-	if (fd >= 0)
-		close(fd);
 	err = store_open(&settings, &store, detail);
 	if (err == ERR_NONE)
 		store_close(&store);
 	return err;
 }
 
-enum err tables_walk(struct kv *kv, enum kv_table table, tables_fn one, void *context)
+enum err tables_walk(struct kv *kv, enum kv_table table, kv_record_fn *one, void *context,
+		     uint64_t *out_damaged)
 {
 	struct slice key = SLICE_LITERAL(""), value;
 	struct kv_reader *reader;
 	enum err err = kv->ops->reader_open(kv, &reader);
 	bool above = false;
 
+	*out_damaged = 0;
 	while (err == ERR_NONE) {
 		err = kv->ops->read(reader, table, key, above, &key, &value);
-		if (err == ERR_NONE)
-			err = one(context, key, value);
 		above = true;
+		if (err != ERR_NONE)
+			break;
+		err = one(context, key, value);
+		if (err == ERR_INVALID) {
+			++*out_damaged;
+			err = ERR_NONE;
+		}
 	}
 	kv->ops->reader_close(&reader);
 	return err == ERR_NOT_FOUND ? ERR_NONE : err;
 }
 
-/* Filling a new store. */
-
-static enum err refused(struct loader *loader, enum err err)
+void tables_print_counts(struct kv *kv)
 {
-	return err_set(loader->detail, err, "Cannot write the new store in %s: %s%s",
-		       loader->directory, err_text(err),
-		       err == ERR_LIMIT ? ". Is the disk full?" : "");
-}
+	struct kv_reader *reader;
+	struct kv_space space;
 
-enum err loader_open(struct loader *loader, const char *directory, struct err_detail *detail)
-{
-	char path[PATH_BYTES];
-	struct kv_lmdb_settings settings = {.path = path, .max_bytes = MAP_BYTES};
-	struct stat status;
-	enum err err;
-
-	memset(loader, 0, sizeof *loader);
-	loader->detail = detail;
-	snprintf(loader->directory, sizeof loader->directory, "%s", directory);
-	if (mkdir(directory, 0700) != 0 && errno != EEXIST)
-		return err_set(detail, ERR_IO, "Cannot make %s: %s", directory, strerror(errno));
-	db_path(path, directory);
-	if (stat(path, &status) == 0)
-		return err_set(detail, ERR_EXISTS,
-			       "There is a store in %s already. Name an empty directory with -d; "
-			       "what is there is not overwritten",
-			       directory);
-	loader->meta = calloc(1, sizeof *loader->meta);
-	if (!loader->meta)
-		return ERR_NOMEM;
-	loader->meta->format = STORE_FORMAT;
-	loader->meta->next_id = loader->meta->next_number = loader->meta->next_record = 1;
-	BUG_ON(getrandom(&loader->meta->seed, sizeof loader->meta->seed, 0) < 0);
-	err = kv_lmdb_open(&settings, &loader->kv, detail);
-	return err ? err : loader->kv->ops->begin(loader->kv);
-}
-
-static enum err put(struct loader *loader, enum kv_table table, const struct key *key,
-		    struct slice value)
-{
-	enum err err = loader->kv->ops->put(loader->kv, table, key_slice(key), value, false);
-
-	if (err == ERR_NONE && ++loader->in_transaction % TRANSACTION_RECORDS == 0) {
-		err = loader->kv->ops->commit(loader->kv, loader->detail);
-		if (err == ERR_NONE)
-			err = loader->kv->ops->begin(loader->kv);
+	if (kv->ops->reader_open(kv, &reader) == ERR_NONE) {
+		for (enum kv_table table = 0; table < KV_META; table++)
+			printf("%-14s %llu\n", kv_table_name(table),
+			       (unsigned long long)kv->ops->count(reader, table));
+		kv->ops->reader_close(&reader);
 	}
-	return err == ERR_NONE ? err : refused(loader, err);
+	if (kv->ops->space(kv, true, &space) == ERR_NONE)
+		printf("%-14s %llu, of which %llu are in use\n", "bytes",
+		       (unsigned long long)space.file_bytes, (unsigned long long)space.used_bytes);
 }
 
-static enum err put_scratch(struct loader *loader, enum kv_table table, const struct key *key)
+void tables_tell_of_rings(const char *directory)
 {
-	return put(loader, table, key, pack_slice(&loader->scratch));
+	if (tables_have_rings(directory))
+		puts("This is a store of durability process: what its broker has not committed yet "
+		     "is in the files ring-N, and not counted here.");
 }
 
-enum err loader_session(struct loader *loader, uint64_t id, const struct store_session *session)
+enum err tables_check_order(const struct ledger *ledger, struct err_detail *detail)
 {
-	struct key key = key_of(id);
+	struct number_slot *slot;
+	uint64_t cursor = 0;
 
-	if (id >= loader->meta->next_id)
-		loader->meta->next_id = id + 1;
-	loader->scratch.len = 0;
-	record_put_session(&loader->scratch, session);
-	return put_scratch(loader, KV_SESSIONS, &key);
-}
+	while ((slot = number_map_next(&ledger->places, &cursor)) != NULL) {
+		const struct place *place = (struct place *)(uintptr_t)slot->value;
 
-/* The first key with this hash that is free: a new store has no text twice. */
-static enum err put_hashed(struct loader *loader, enum kv_table table, struct key *key)
-{
-	struct slice found;
-	enum err err = ERR_NONE;
-
-	key->len++;
-	for (unsigned n = 0; n < 256; n++) {
-		key->bytes[key->len - 1] = (uint8_t)n;
-		err = kv_get(loader->kv, table, key_slice(key), &found);
-		if (err == ERR_NOT_FOUND)
-			return put_scratch(loader, table, key);
-		if (err != ERR_NONE)
-			break;
+		for (uint32_t i = place->head; i + 1 < place->end; i++)
+			if (place->entries[i].number >= place->entries[i + 1].number)
+				return err_set(detail, ERR_INVALID,
+					       "The messages of session %llu are not in the order "
+					       "of their numbers",
+					       (unsigned long long)place->id);
 	}
-	return refused(loader, err ? err : ERR_LIMIT);
+	return ERR_NONE;
 }
 
-enum err loader_subscription(struct loader *loader, uint64_t id,
-			     const struct store_subscription *subscription)
+void tables_sync_directory(const char *directory)
 {
-	struct key key = key_of(id);
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	key_add(&key, record_hash(subscription->text, loader->meta->seed));
-	loader->scratch.len = 0;
-	record_put_subscription(&loader->scratch, subscription);
-	return put_hashed(loader, KV_SUBSCRIPTIONS, &key);
-}
-
-enum err loader_will(struct loader *loader, uint64_t id, const struct stored_will *will)
-{
-	struct key key = key_of(id);
-
-	loader->scratch.len = 0;
-	record_put_will(&loader->scratch, will);
-	return put_scratch(loader, KV_WILLS, &key);
-}
-
-enum err loader_retained(struct loader *loader, const struct stored_message *message)
-{
-	struct key key = key_of(record_hash(message->topic, loader->meta->seed));
-
-	if (message->retained_version > loader->meta->retained_version)
-		loader->meta->retained_version = message->retained_version;
-	loader->scratch.len = 0;
-	record_put_retained(&loader->scratch, message);
-	return put_hashed(loader, KV_RETAINED, &key);
-}
-
-enum err loader_message(struct loader *loader, uint64_t record,
-			const struct message_record *message)
-{
-	struct key key = key_of(record);
-
-	if (record >= loader->meta->next_record)
-		loader->meta->next_record = record + 1;
-	loader->scratch.len = 0;
-	record_put_message(&loader->scratch, message);
-	return put_scratch(loader, KV_MESSAGES, &key);
-}
-
-enum err loader_state(struct loader *loader, uint64_t id, struct slice value)
-{
-	struct key key = key_of(id);
-
-	return put(loader, KV_STATES, &key, value);
-}
-
-static enum err finish(struct loader *loader)
-{
-	struct ledger *ledger = calloc(1, sizeof *ledger);
-	struct key key = key_of(0);
-	enum err err;
-
-	BUG_ON(!ledger);
-	loader->meta->wall_ms = clock_wall_ms();
-	loader->scratch.len = 0;
-	record_put_meta(&loader->scratch, loader->meta);
-	err = put_scratch(loader, KV_META, &key);
-	if (err == ERR_NONE)
-		err = loader->kv->ops->commit(loader->kv, loader->detail);
-	ledger_init(ledger);
-	if (err == ERR_NONE)
-		err = ledger_load(ledger, loader->kv, loader->detail);
-	ledger_fini(ledger);
-	free(ledger);
-	return err;
-}
-
-enum err loader_close(struct loader *loader, enum err failed)
-{
-	char path[PATH_BYTES];
-	bool is_open = loader->kv != NULL;
-
-	if (failed == ERR_NONE)
-		failed = finish(loader);
-	else if (is_open)
-		loader->kv->ops->abort(loader->kv);
-	if (is_open)
-		loader->kv->ops->close(&loader->kv);
-	pack_fini(&loader->scratch);
-	free(loader->meta);
-	if (failed != ERR_NONE && is_open) {
-		db_path(path, loader->directory);
-		unlink(path);
-		strcat(path, "-lock");
-		unlink(path);
-	}
-	return failed;
+	if (fd < 0)
+		return;
+	(void)fsync(fd);
+	close(fd);
 }

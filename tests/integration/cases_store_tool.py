@@ -36,6 +36,10 @@ def refused(directory, *command):
     return done.stderr
 
 
+def import_lines(directory, records, *options):
+    return store(directory, "import", *options, stdin="".join(json.dumps(r) + "\n" for r in records))
+
+
 def lines(directory):
     return [json.loads(line) for line in store(directory, "export").splitlines()]
 
@@ -74,6 +78,7 @@ def mosquitto_db(path):
                 "-D", "publish", "user-property", "k", "v")
             pub(port, "-t", "a/c", "-q", "1", "-r", "-m", "kept")
             pub(port, "-t", "r/x", "-q", "0", "-r", "-m", "kept too")
+            run(*tool("mosquitto_sub", port, 5, "-t", "r/x", "-C", "1"))    # it is there
         finally:
             broker.terminate()
     return os.path.join(path, "mosquitto.db")
@@ -216,12 +221,57 @@ def import_bad_lines(_t):
                            ('{"type":"session","name":"a"}', "line 1: this member makes no sense: id"),
                            ('{"type":"session","id":1,"name":"a"}\n{"type":"soup"}', "line 2"),
                            ('{"type":"store","format":99}', "format"),
-                           ('{"type":"state","id":5,"done_below":1}', "damaged")):
+                           ('\n\n{"type":"soup"}', "line 3"),
+                           ('{"type":"session","id":1.5,"name":"a"}', "id"),
+                           ('{"type":"state","id":5,"done_below":1,"done":["x"]}', "done"),
+                           ('{"type":"state","id":5,"done_below":1,"done":[9,9]}', "done"),
+                           ('{"type":"state","id":5,"done_below":1,"received":[65536]}', "received"),
+                           ('{"type":"message","record":0,"message":{"topic":"t"}}', "record"),
+                           ('{"type":"message","record":3,"body_record":3,"receivers":[]}', "record"),
+                           ('{"type":"message","record":3,"message":{"topic":"t"},"receivers":'
+                            '[{"id":1,"number":0}]}', "receivers"),
+                           ('{"type":"message","record":3,"message":{"topic":"t"},"receivers":'
+                            '[{"id":1,"number":1,"subscription_ids":[-1]}]}', "subscription_ids"),
+                           ('{"type":"state","id":5,"done_below":1}', "no such session")):
             with open(f"{path}/lines", "w", encoding="ascii") as file:
                 file.write(text + "\n")
             said = refused(f"{path}/store", "import", f"{path}/lines")
             assert told in said, (text, said)
             assert not os.path.exists(f"{path}/store/nightjar.db"), text
+
+
+@case("Lines that cannot be read to the end make no store")
+def import_unreadable(_t):
+    with folder() as path:
+        assert "Cannot read line 1: Is a directory" in refused(f"{path}/store", "import", path)
+        assert not os.path.exists(f"{path}/store/nightjar.db")
+
+
+@case("Of a filter or topic that stands in two lines the last one counts")
+def import_twice(_t):
+    with folder() as path:
+        twice = [{"type": "session", "id": 1, "name": "s", "mqtt": 5, "expiry_s": 60}]
+        for qos in (0, 1):
+            twice.append({"type": "subscription", "id": 1, "filter": "a", "qos": qos})
+            twice.append({"type": "retained", "topic": "a", "payload": str(qos), "version": qos + 1})
+        import_lines(f"{path}/store", twice)
+        records = lines(f"{path}/store")
+        equal([s["qos"] for s in of_type(records, "subscription")], [1])
+        equal([r["payload"] for r in of_type(records, "retained")], ["1"])
+
+
+@case("Messages whose numbers fall are refused, or left out")
+def import_out_of_order(_t):
+    with folder() as path:
+        records = [{"type": "session", "id": 1, "name": "s", "mqtt": 5, "expiry_s": 60}]
+        for record, number in ((1, 5), (2, 3), (3, 6)):
+            records.append({"type": "message", "record": record, "message": {"topic": "t"},
+                            "receivers": [{"id": 1, "number": number, "qos": 1}]})
+        with open(f"{path}/lines", "w", encoding="ascii") as file:
+            file.write("".join(json.dumps(r) + "\n" for r in records))
+        assert "not in the order" in refused(f"{path}/store", "import", f"{path}/lines")
+        import_lines(f"{path}/store", records, "--partly")
+        equal([m["record"] for m in of_type(lines(f"{path}/store"), "message")], [1, 3])
 
 
 @case("nightjar-store finds damage, backs up, and compacts")
@@ -246,18 +296,146 @@ def damage_backup_compact(_t):
         assert "There is no store" in refused(f"{path}/nowhere", "check")
 
 
+def config_of(path, *options):
+    return "\n".join(["persistence true", f"persistence_location {path}", "user root", *options, ""])
+
+
 @case("A backup of a running broker, and commands that need it stopped")
 def beside_a_broker(_t):
     with folder() as path:
-        with Broker(f"persistence true\npersistence_location {path}/store\nuser root\n") as broker:
+        with Broker(config_of(f"{path}/store")) as broker:
             pub(broker.port, "-t", "a", "-q", "1", "-r", "-m", "first")
             store(f"{path}/store", "backup", f"{path}/copy")
             equal([r["payload"] for r in of_type(lines(f"{path}/copy"), "retained")], ["first"])
             assert "is whole" in store(f"{path}/store", "check")
             assert "stop it first" in refused(f"{path}/store", "compact")
-        with running(f"persistence true\npersistence_location {path}/copy\nuser root\n") as broker:
+            assert "stop it first" in refused(f"{path}/store", "import", "/dev/null")
+        with running(config_of(f"{path}/copy")) as broker:
             got = run(*tool("mosquitto_sub", broker.port, 5, "-t", "a", "-C", "1"))
             equal(got.strip(), "first")
+
+
+def owner(path):
+    status = os.stat(path)
+    return status.st_uid, status.st_gid, status.st_mode & 0o777
+
+
+@case("A copy belongs to whom the store belongs to, and nobody else may read it")
+def owners(_t):
+    with folder() as path:
+        records = [{"type": "session", "id": 1, "name": "s", "mqtt": 5, "expiry_s": 60}]
+        user = (1234, 1235) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+        os.mkdir(f"{path}/one", 0o700)
+        os.chown(f"{path}/one", *user)
+        import_lines(f"{path}/one", records)
+        equal(owner(f"{path}/one/nightjar.db"), (*user, 0o600))
+        store(f"{path}/one", "check")
+        store(f"{path}/one", "compact")
+        for name in ("nightjar.db", "nightjar.db-lock", "nightjar.db.lock"):
+            equal(owner(f"{path}/one/{name}"), (*user, 0o600))
+        os.mkdir(f"{path}/copy", 0o755)
+        store(f"{path}/one", "backup", f"{path}/copy")
+        equal(owner(f"{path}/copy/nightjar.db")[2], 0o600)
+
+
+@case("A backup of a broker of durability process that was killed has all that was acknowledged")
+def backup_with_rings(_t):
+    with folder() as path:
+        with running(config_of(f"{path}/store", "durability process")) as broker:
+            sub_once(broker.port, "-i", "away", "-c", "-x", "600", "-q", "1", "-t", "a")
+            pub(broker.port, "-t", "a", "-q", "1", "-l", stdin="1\n2\n3\n")
+            said = store(f"{path}/store", "backup", f"{path}/early")
+            assert "durability process" in said, said
+            broker.expect_exit = -9
+            broker.proc.kill()
+            broker.proc.wait(DEADLINE_S)
+            store(f"{path}/store", "backup", f"{path}/copy")
+            equal([m["message"]["payload"] for m in of_type(lines(f"{path}/copy"), "message")],
+                  ["1", "2", "3"])
+
+
+@case("What the broker says about a mosquitto.db can be done as it says")
+def as_the_log_says(_t):
+    with folder() as path:
+        os.mkdir(f"{path}/store", 0o700)
+        os.rename(mosquitto_db(path), f"{path}/store/mosquitto.db")
+        with running(config_of(f"{path}/store")) as broker:
+            said = broker.wait_log("run: nightjar-store -d (.*)").group(1)
+            broker.stop()
+            store(*said.split())
+            broker.start_again()
+            got = run(*tool("mosquitto_sub", broker.port, 5, "-t", "r/#", "-C", "1"))
+            equal(got.strip(), "kept too")
+
+
+def many(path):
+    """A store with some pages of retained messages, a session, and messages for it."""
+    records = [{"type": "session", "id": 1, "name": "s", "mqtt": 5, "expiry_s": 60},
+               {"type": "subscription", "id": 1, "filter": "t", "qos": 1}]
+    for n in range(1, 201):
+        records.append({"type": "retained", "topic": f"r/{n}", "payload": f"value {n:04} " * 10,
+                        "qos": 1, "flags": 1, "arrived_ms": 1, "version": n})
+        records.append({"type": "message", "record": n, "message":
+                        {"topic": "t", "payload": f"body {n:04} " * 10, "qos": 1, "arrived_ms": 1},
+                        "receivers": [{"id": 1, "number": n, "qos": 1}]})
+    import_lines(path, records)
+    return pathlib.Path(path, "nightjar.db")
+
+
+def saved(path, told):
+    """How many retained messages and messages export and import save of a damaged store."""
+    done = subprocess.run([store_program(), "-d", f"{path}/one", "export", f"{path}/lines"],
+                          capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    equal(done.returncode, 1)
+    assert told in done.stderr, done.stderr
+    store(f"{path}/two", "import", "--partly", f"{path}/lines")
+    assert "is whole" in store(f"{path}/two", "check")
+    records = lines(f"{path}/two")
+    return len(of_type(records, "retained")), len(of_type(records, "message"))
+
+
+@case("Of a store with damage in one record, all others can be saved")
+def one_record_is_damaged(_t):
+    with folder() as path:
+        file = many(f"{path}/one")
+        good = file.read_bytes()
+        file.write_bytes(good.replace(b"value 0100", b"VALUE 0100"))
+        done = subprocess.run([store_program(), "-d", f"{path}/one", "check"], capture_output=True,
+                              text=True, timeout=DEADLINE_S, check=False)
+        equal(done.returncode, 1)
+        assert "199 can be read, 1 cannot" in done.stdout, done.stdout
+        assert "import --partly" in done.stdout, done.stdout
+        equal(saved(path, "left out are 1 records, and 0 pages"), (199, 200))
+
+
+@case("Of a store with a page that is gone, what is on the others can be saved")
+def one_page_is_gone(_t):
+    with folder() as path:
+        file = many(f"{path}/one")
+        good = file.read_bytes()
+        at = good.index(b"value 0100") // 4096 * 4096
+        file.write_bytes(good[:at] + bytes(4096) + good[at + 4096:])
+        assert "page" in refused(f"{path}/one", "check")
+        retained, messages = saved(path, "and 1 pages with what was on them")
+        assert 150 <= retained < 200, retained
+        equal(messages, 200)
+
+
+@case("Where a session cannot be read, the rest is saved without what names it")
+def a_session_is_damaged(_t):
+    with folder() as path:
+        file = many(f"{path}/one")
+        good = file.read_bytes()
+        at = good.rindex(b"\x01s\0\0")    # its name, without a user and a listener
+        file.write_bytes(good[:at + 1] + b"S" + good[at + 2:])
+        said = subprocess.run([store_program(), "-d", f"{path}/one", "export", f"{path}/lines"],
+                              capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+        assert "table sessions is damaged" in said.stderr, said.stderr
+        assert "there is no such session" in refused(f"{path}/two", "import", f"{path}/lines")
+        assert not os.path.exists(f"{path}/two/nightjar.db")
+        told = store(f"{path}/two", "import", "--partly", f"{path}/lines")
+        assert "not among the lines: 1 records" in told, told
+        equal(len(of_type(lines(f"{path}/two"), "retained")), 200)
 
 
 @case("A store of a newer version is refused by the broker and by nightjar-store, and left as it is")
