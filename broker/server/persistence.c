@@ -64,6 +64,7 @@ static void on_store(struct worker *me)
 {
 	commit_wait_run(me);
 	sessions_store_changed(me);
+	sessions_name_origins(me);
 }
 
 /*

@@ -149,6 +149,24 @@ void sessions_configure(struct worker *me, struct session_settings *settings,
 	worker_add_task(me, &walk->task);
 }
 
+/* It is seldom asked for, and then nothing else matters as much: in one go. */
+void sessions_name_origins(struct worker *me)
+{
+	struct endpoint *endpoint;
+	uint32_t cursor = 0;
+
+	if (session_worker_of(me)->is_stopping || !store_asks_for_origins(me))
+		return;
+	while ((endpoint = route_next_endpoint(me, &cursor)) != NULL) {
+		const struct session *session = (const struct session *)(const void *)endpoint;
+
+		if (endpoint->ops == &session_endpoint_ops && session->kept)
+			publishing_name(me, session);
+	}
+	wills_name(me);
+	store_origins_named(me);
+}
+
 /* Stop. */
 
 void sessions_stop(struct worker *me)

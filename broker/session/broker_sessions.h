@@ -30,6 +30,9 @@ void sessions_configure(struct worker *me, struct session_settings *settings,
 /* On a worker: the store has got or lost room, or has committed something. */
 void sessions_store_changed(struct worker *me);
 
+/* On a worker: tells the store what of the sessions is on its way, if it asks for that. */
+void sessions_name_origins(struct worker *me);
+
 /*
  * On a worker: refuses what is new, says goodbye to all clients (0x8B to those of version 5).
  * sessions_are_gone() is true once their connections are closed.

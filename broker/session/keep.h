@@ -116,6 +116,8 @@ enum publishing_again publishing_repeat(struct session *session, uint16_t packet
 					handle_t client, uint64_t client_token);
 /* PUBREL: the identifier is given up as soon as it was kept. false: not under way. */
 bool publishing_release(struct session *session, uint16_t packet_id);
+/* All of them, when the store asks for origins. */
+void publishing_name(struct worker *me, const struct session *session);
 void publishing_free_all(struct worker *me, struct session *session);
 
 #endif

@@ -107,6 +107,12 @@ bool publishing_release(struct session *session, uint16_t packet_id)
 	return true;
 }
 
+void publishing_name(struct worker *me, const struct session *session)
+{
+	for (const struct publishing *at = session->kept->publishing_first; at; at = at->next)
+		store_origin_comes(me, session->kept->id, at->packet_id);
+}
+
 void publishing_free_all(struct worker *me, struct session *session)
 {
 	while (session->kept->publishing_first)

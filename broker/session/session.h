@@ -284,6 +284,8 @@ void will_free(struct worker *me, struct will **will);
 void will_withdraw(struct worker *me, struct session *session);
 /* One that was on its way when the last broker ended (store.h, STORE_WILL). */
 void will_send_again(struct worker *me, uint64_t store_id, struct message *message);
+/* Those on their way, when the store asks for origins. */
+void wills_name(struct worker *me);
 /* The broker stops: those on their way are left to the next one. */
 void wills_forget(struct worker *me);
 

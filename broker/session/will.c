@@ -207,6 +207,13 @@ void will_send_again(struct worker *me, uint64_t store_id, struct message *messa
 	departure_begin(me, message, store_id);
 }
 
+void wills_name(struct worker *me)
+{
+	for (const struct departing_will *at = session_worker_of(me)->wills; at; at = at->next)
+		if (at->store_id)
+			store_origin_comes(me, at->store_id, 0);
+}
+
 void wills_forget(struct worker *me)
 {
 	struct session_worker *mine = session_worker_of(me);

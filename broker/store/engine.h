@@ -40,7 +40,8 @@ struct store_worker {
 	uint64_t outside;     /* the last post of the last batch that is not in the ring */
 	uint64_t origins[16]; /* of this batch: publications that wait for their origin */
 	unsigned origin_count;
-	bool is_outside; /* this batch: cannot be in the ring */
+	uint64_t question; /* the last that was answered */
+	bool is_outside;   /* this batch: cannot be in the ring */
 
 	/* Any thread. */
 	uint64_t committed __attribute__((aligned(64)));
@@ -65,6 +66,7 @@ struct store {
 	uint64_t waiting_bytes; /* posted, not committed */
 	uint64_t busy_bytes;	/* so much may wait: there is room for it, for certain */
 	unsigned recovering;	/* workers that have not ended their recovery */
+	uint64_t question;	/* rises when workers are to say which origins will come */
 	bool is_stopping;
 	uint64_t file_bytes, used_bytes, commits, last_commit_us, last_commit_records;
 
@@ -87,6 +89,9 @@ struct store {
 	uint64_t space_ms;	 /* when the free pages were counted last */
 	uint64_t written_since;	 /* then, about */
 	uint64_t reserved_bytes; /* of the file, on disk for sure */
+	uint64_t held_look_ms;	 /* when what is held was looked at last */
+	uint64_t asked_ms;	 /* since when the question is open; 0: there is none */
+	bool is_answer_late;	 /* the log has it */
 
 	/* To the reader thread. Guarded by reader_lock. */
 	pthread_mutex_t reader_lock;

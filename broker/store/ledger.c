@@ -372,6 +372,14 @@ static void take_received(struct ledger *ledger, const struct post *post, uint64
 		ledger_dirty(ledger, place, PLACE_NOW, now_ms);
 }
 
+static void take_origin_comes(struct ledger *ledger, const struct post *post, uint64_t now_ms)
+{
+	uint64_t *since = number_map_find(&ledger->held, origin_key(post->id, post->packet_id));
+
+	if (since)
+		*since = now_ms;
+}
+
 /* Sessions and what belongs to them. */
 
 static struct change *change_add(struct ledger *ledger, enum change_kind kind, enum kv_table table,
@@ -507,6 +515,8 @@ static void take_post(struct ledger *ledger, const struct post *post, uint64_t n
 	case POST_INFLIGHT: take_inflight(ledger, post, now_ms); break;
 	case POST_RETAINED_PUT:
 	case POST_RETAINED_REMOVE: take_retained(ledger, post, now_ms); break;
+	case POST_ORIGIN_COMES: take_origin_comes(ledger, post, now_ms); break;
+	case POST_ORIGINS_NAMED: ledger->named[ledger->current_batch->worker] = post->number; break;
 	case POST_END:
 	case POST_KINDS: break;
 	}
@@ -526,6 +536,17 @@ enum err ledger_take(struct ledger *ledger, struct batch *batch, uint64_t now_ms
 	if (batch->highest_number >= ledger->meta.next_number)
 		ledger->meta.next_number = batch->highest_number + 1;
 	return from.is_bad ? ERR_INVALID : ERR_NONE;
+}
+
+uint64_t ledger_held_since_ms(const struct ledger *ledger)
+{
+	uint64_t cursor = 0, oldest = UINT64_MAX;
+	struct number_slot *slot;
+
+	while ((slot = number_map_next(&ledger->held, &cursor)) != NULL)
+		if (slot->value < oldest)
+			oldest = slot->value;
+	return oldest;
 }
 
 unsigned ledger_release_held(struct ledger *ledger, uint64_t before_ms)

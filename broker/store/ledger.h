@@ -118,10 +118,11 @@ struct body_place {
 	}
 
 struct ledger {
-	struct number_map places;  /* id -> struct place */
-	struct number_map records; /* of those written: remaining, and refs above bit 32 */
-	struct body_place *bodies; /* BODY_PLACES; recent ones, each at the place of its number */
-	struct number_map held;	   /* origin -> since when */
+	struct number_map places;    /* id -> struct place */
+	struct number_map records;   /* of those written: remaining, and refs above bit 32 */
+	struct body_place *bodies;   /* BODY_PLACES; recent ones, each at the place of its number */
+	struct number_map held;	     /* origin -> since when, or when it was last said to come */
+	uint64_t named[WORKERS_MAX]; /* which question the worker has answered */
 	struct number_map
 		gone[2]; /* retained: hash -> version of the removal; this and the last round */
 	uint64_t gone_since_ms;
@@ -177,7 +178,9 @@ void ledger_written(struct ledger *ledger, enum ledger_part part);
 void ledger_failed(struct ledger *ledger);
 /* Instead of a write when there is no work: what was cancelled is forgotten, what is held counted. */
 void ledger_settle(struct ledger *ledger);
-/* Origins that have not come for so long are waited for no longer. Returns how many. */
+/* Since when the oldest origin is waited for; UINT64_MAX: none is. */
+uint64_t ledger_held_since_ms(const struct ledger *ledger);
+/* Origins that are waited for since before then are waited for no longer. Returns how many. */
 unsigned ledger_release_held(struct ledger *ledger, uint64_t before_ms);
 
 struct place *ledger_place(const struct ledger *ledger, uint64_t id);

@@ -101,6 +101,7 @@ static void read_rare(struct unpack *from, struct post *out)
 		break;
 	case POST_RECEIVED_ADD:
 	case POST_RECEIVED_REMOVE:
+	case POST_ORIGIN_COMES:
 		out->id = unpack_u64(from);
 		out->packet_id = unpack_u16(from);
 		break;
@@ -109,6 +110,7 @@ static void read_rare(struct unpack *from, struct post *out)
 		out->version = unpack_u64(from);
 		read_hashed(from, out, kind == POST_RETAINED_PUT);
 		break;
+	case POST_ORIGINS_NAMED: out->number = unpack_u64(from); break;
 	default: from->is_bad = true;
 	}
 }

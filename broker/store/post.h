@@ -31,6 +31,8 @@ enum post_kind {
 	POST_RETAINED_PUT,
 	POST_RETAINED_REMOVE,
 	POST_SENT_RECEIVER,
+	POST_ORIGIN_COMES,  /* this and the next never stand in a ring */
+	POST_ORIGINS_NAMED, /* number: which question it answers */
 	POST_KINDS
 };
 

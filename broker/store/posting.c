@@ -226,6 +226,29 @@ void store_received_remove(struct worker *me, uint64_t id, uint16_t packet_id)
 	post_received(me, POST_RECEIVED_REMOVE, id, packet_id);
 }
 
+bool store_asks_for_origins(const struct worker *me)
+{
+	const struct store_worker *mine = store_worker_of(me);
+
+	return mine && __atomic_load_n(&mine->store->question, __ATOMIC_ACQUIRE) != mine->question;
+}
+
+/* Not for another process: the next one asks anew. */
+void store_origin_comes(struct worker *me, uint64_t id, uint16_t packet_id)
+{
+	post_received(me, POST_ORIGIN_COMES, id, packet_id);
+	store_worker_of(me)->is_outside = true;
+}
+
+void store_origins_named(struct worker *me)
+{
+	struct store_worker *mine = store_worker_of(me);
+
+	mine->question = __atomic_load_n(&mine->store->question, __ATOMIC_ACQUIRE);
+	pack_u64(post_begin(mine, POST_ORIGINS_NAMED, 0), mine->question);
+	mine->is_outside = true;
+}
+
 static void post_message(struct store_worker *mine, const struct message *message)
 {
 	struct pack *to = &mine->posts;

@@ -23,6 +23,7 @@
 
 #define PATH_BYTES 4096
 #define RING_MAX_BYTES (UINT64_C(16) << 20)
+#define ORIGIN_WAIT_MS 10000
 #define RING_MIN_BYTES (UINT64_C(1) << 20)
 
 static uint64_t between(uint64_t low, uint64_t value, uint64_t high)
@@ -230,6 +231,8 @@ enum err store_open(const struct store_settings *settings, struct store **out,
 	store->settings = *settings;
 	if (store->settings.max_bytes == 0)
 		store->settings.max_bytes = UINT64_C(1) << 30;
+	if (store->settings.origin_wait_ms == 0)
+		store->settings.origin_wait_ms = ORIGIN_WAIT_MS;
 	store->lock_fd = -1;
 	store->state = STORE_OK;
 	store->to_read_tail = &store->to_read;

@@ -56,6 +56,8 @@ struct store_settings {
 	unsigned workers;
 	struct store_image
 		*image; /* memory only: what it holds outlives it (tests); NULL: its own */
+	unsigned
+		origin_wait_ms; /* when it asks for origins that do not come; 0: after ten seconds */
 	const struct upgrade_road *upgrade_road; /* upgrade.h; NULL: to this version's format */
 };
 
@@ -182,6 +184,15 @@ void store_received_add(struct worker *me, uint64_t id, uint16_t packet_id);
 /* The same, when no delivery carries it as its origin: in `process` mode this waits for no disk. */
 void store_received_add_alone(struct worker *me, uint64_t id, uint16_t packet_id);
 void store_received_remove(struct worker *me, uint64_t id, uint16_t packet_id);
+
+/*
+ * What of a worker's has to come (below, "exactly once") may be long in coming, because a worker is
+ * slow: then the store asks. Each worker names all of it, in the same turn; what none of them names was
+ * lost, for want of memory, and is waited for no longer. A worker that stops does not answer.
+ */
+bool store_asks_for_origins(const struct worker *me);
+void store_origin_comes(struct worker *me, uint64_t id, uint16_t packet_id);
+void store_origins_named(struct worker *me);
 
 /* Messages on their way. */
 

@@ -23,8 +23,6 @@
 /* With the commit itself, a power cut takes less than a second. */
 #define PROCESS_DELAY_MS 800
 #define RETRY_MS 1000
-#define HELD_MAX_MS 10000
-#define HELD_LOOK_MS 1000
 #define FULL_PERCENT 95
 #define ROOM_PERCENT 90 /* below this a full store takes messages again, so that it does not flap */
 #define SPACE_EVERY_MS 100
@@ -500,23 +498,73 @@ static void sleep_until(struct store *store, uint64_t due)
 	mailbox_awake(store->mailbox);
 }
 
-static void release_held_too_long(struct store *store)
-{
-	uint64_t now = clock_now_ms();
-	unsigned released;
+/*
+ * Origins that do not come. A worker may be slow (a machine that swaps, a fan-out to millions), and
+ * what it has on its way still comes; or an origin was lost, for want of memory, and would hold up the
+ * acknowledgements of other workers for ever. So what is waited for too long is asked for, and only
+ * what no worker has on its way is let go. While one does not answer it may have it.
+ */
 
-	if (store->ledger.held.count == 0 || now < HELD_MAX_MS)
-		return;
-	released = ledger_release_held(&store->ledger, now - HELD_MAX_MS);
+/* WORKERS_MAX: all have answered. */
+static unsigned first_without_answer(const struct store *store)
+{
+	unsigned i = 0;
+
+	while (i < store->settings.workers && store->ledger.named[i] == load64(&store->question))
+		i++;
+	return i < store->settings.workers ? i : WORKERS_MAX;
+}
+
+static void ask_for_origins(struct store *store, uint64_t now)
+{
+	__atomic_add_fetch(&store->question, 1, __ATOMIC_RELEASE);
+	store->asked_ms = now;
+	store->is_answer_late = false;
+	store_changed(store);
+}
+
+static void release_lost(struct store *store)
+{
+	unsigned released = ledger_release_held(&store->ledger, store->asked_ms);
+
+	store->asked_ms = 0;
 	if (!released)
 		return;
-	store->first_waits_ms = now;
+	store->first_waits_ms = clock_now_ms();
 	store->is_urgent = true;
-	log_event(
-		LOG_TYPE_WARNING, NULL,
-		"%u publications at QoS 2, or wills, were stored before their publisher's state was: "
-		"it took more than %d s",
-		released, HELD_MAX_MS / 1000);
+	log_event(LOG_TYPE_WARNING, NULL,
+		  "%u publications at QoS 2, or wills, are kept without their publisher's state, "
+		  "which was lost: after a crash they may come twice",
+		  released);
+}
+
+static void say_answer_is_late(struct store *store, unsigned worker)
+{
+	store->is_answer_late = true;
+	log_event(LOG_TYPE_WARNING, NULL,
+		  "Worker %u is slow: publications at QoS 2, or wills (%" PRIu64 "), and "
+		  "acknowledgements behind them, wait until it says whether they are its",
+		  worker, store->ledger.held.count);
+}
+
+static void look_at_held(struct store *store)
+{
+	uint64_t now = clock_now_ms(), wait_ms = store->settings.origin_wait_ms;
+	unsigned silent;
+
+	if (store->asked_ms) {
+		silent = first_without_answer(store);
+		if (silent == WORKERS_MAX)
+			release_lost(store);
+		else if (!store->is_answer_late && now - store->asked_ms >= wait_ms / 10)
+			say_answer_is_late(store, silent);
+		return;
+	}
+	if (store->ledger.held.count == 0 || now - store->held_look_ms < wait_ms / 10)
+		return;
+	store->held_look_ms = now;
+	if (ledger_held_since_ms(&store->ledger) + wait_ms <= now)
+		ask_for_origins(store, now);
 }
 
 static uint64_t next_look_ms(const struct store *store)
@@ -525,8 +573,8 @@ static uint64_t next_look_ms(const struct store *store)
 
 	if (is_full(store) && !store->retry_ms && store->space_ms + FULL_LOOK_MS < due)
 		due = store->space_ms + FULL_LOOK_MS;
-	if (store->ledger.held.count && clock_now_ms() + HELD_LOOK_MS < due)
-		due = clock_now_ms() + HELD_LOOK_MS;
+	if (store->ledger.held.count && clock_now_ms() + store->settings.origin_wait_ms / 10 < due)
+		due = clock_now_ms() + store->settings.origin_wait_ms / 10;
 	return due;
 }
 
@@ -537,7 +585,7 @@ static bool one_round(struct store *store)
 	/* What is acknowledged makes room; but what is in doubt must not change. */
 	if (!store->is_broken) {
 		take_batches(store);
-		release_held_too_long(store);
+		look_at_held(store);
 	}
 	if (due_ms(store) <= clock_now_ms() || is_stopping) {
 		if (store->retry_ms)

@@ -19,6 +19,7 @@ from harness import runner      # noqa: E402
 # Importing a file of cases registers them.
 import cases_faults             # noqa: E402,F401
 import cases_oracle             # noqa: E402,F401
+import cases_slow               # noqa: E402,F401
 import cases_start              # noqa: E402,F401
 import cases_steady             # noqa: E402,F401
 import cases_stuck              # noqa: E402,F401

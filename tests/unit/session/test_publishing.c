@@ -28,10 +28,20 @@ static void on_answer(struct worker *me, struct endpoint *endpoint, uint64_t tok
 
 static const struct endpoint_ops client_ops = {.kind = "client", .on_receipt = on_answer};
 
+/* As the broker's does it for all sessions. */
+static void on_store(struct worker *me)
+{
+	commit_wait_run(me);
+	if (!store_asks_for_origins(me))
+		return;
+	publishing_name(me, &scene.session);
+	store_origins_named(me);
+}
+
 static void begin_here(struct worker *me, void *settings)
 {
 	CHECK(commit_wait_init(me) == ERR_NONE);
-	store_set_hook(me, commit_wait_run);
+	store_set_hook(me, on_store);
 	CHECK(route_worker_init(scene.route, me) == ERR_NONE);
 	route_configure(me, settings);
 	scene.first.endpoint.ops = scene.second.endpoint.ops = &client_ops;
@@ -59,6 +69,7 @@ static int setup(void **state)
 	if (shop_setup(state))
 		return -1;
 	shop.workers = 1;
+	shop.origin_wait_ms = 20;
 	assert_int_equal(route_create(&settings, &scene.route), ERR_NONE);
 	shop_open();
 	on_worker(0, begin_here, &settings);
@@ -149,6 +160,40 @@ static void the_answer_waits_for_all_receipts_and_for_the_store(void **unused)
 	assert_int_equal(scene.first.last_token, 1001);
 }
 
+static uint64_t long_token;
+
+static void begin_what_takes_long(struct worker *me, void *unused)
+{
+	struct store_delivery delivery = {.qos = 2, .origin_id = 1, .origin_packet_id = 11};
+	struct message *message = say(me, "far", "away");
+
+	(void)unused;
+	long_token = begin(me, 11, 1);
+	(void)store_queue(me, 1, message, &delivery);
+	message_drop(me, &message);
+}
+
+static void end_what_takes_long(struct worker *me, void *unused)
+{
+	(void)unused;
+	receipt(me, long_token);
+}
+
+static bool was_asked_often(void)
+{
+	return __atomic_load_n(&shop.store->question, __ATOMIC_ACQUIRE) >= 4;
+}
+
+static void what_is_under_way_is_named_and_waited_for(void **unused)
+{
+	(void)unused;
+	on_worker(0, begin_what_takes_long, NULL);
+	assert_true(wait_for(was_asked_often));
+	assert_false(is_committed(0));
+	on_worker(0, end_what_takes_long, NULL);
+	wait_for_answers(1);
+}
+
 static void released_before_it_is_answered(struct worker *me, void *unused)
 {
 	uint64_t token = begin(me, 7, 1), posted = store_posted(me);
@@ -228,6 +273,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(the_answer_waits_for_all_receipts_and_for_the_store),
+		CASE(what_is_under_way_is_named_and_waited_for),
 		CASE(an_identifier_that_is_released_early_is_not_kept),
 		CASE(a_publish_that_comes_again_is_answered_where_it_came_from),
 		CASE(receipts_for_what_has_ended_are_ignored),

@@ -25,6 +25,7 @@ struct shop {
 	enum implementation implementation;
 	unsigned workers;
 	uint64_t max_bytes;
+	unsigned origin_wait_ms;
 	struct store *store;
 	struct runtime *runtime;
 	struct store_image *image;
@@ -145,6 +146,7 @@ static inline enum err shop_try(void)
 		.max_bytes = shop.max_bytes,
 		.workers = shop.workers,
 		.image = shop.image,
+		.origin_wait_ms = shop.origin_wait_ms,
 		.upgrade_road = shop.road,
 	};
 

@@ -383,6 +383,94 @@ static void a_publication_at_qos_2_waits_for_its_origin(void **unused)
 	expect_lines("received 1 5", 1);
 }
 
+/* Origins that are long in coming: each worker is asked which of them will. */
+
+static bool origin_comes; /* atomic */
+
+static void name_origins(struct worker *me)
+{
+	if (!store_asks_for_origins(me))
+		return;
+	if (me->id == 0 && __atomic_load_n(&origin_comes, __ATOMIC_ACQUIRE))
+		store_origin_comes(me, 1, 5);
+	store_origins_named(me);
+}
+
+static void begin_to_name(struct worker *me, void *unused)
+{
+	(void)unused;
+	store_set_hook(me, name_origins);
+}
+
+static bool was_asked_often(void)
+{
+	return __atomic_load_n(&shop.store->question, __ATOMIC_ACQUIRE) >= 4;
+}
+
+static bool was_asked(void)
+{
+	return __atomic_load_n(&shop.store->question, __ATOMIC_ACQUIRE) > 0;
+}
+
+static void hold_what_is_long_in_coming(void)
+{
+	shop.origin_wait_ms = 20;
+	shop_open();
+	for (uint16_t i = 0; i < shop.workers; i++)
+		on_worker(i, begin_to_name, NULL);
+	on_worker(0, post_two_sessions, NULL);
+	settle();
+	on_worker(1, post_held, NULL);
+	wait_until_left(1);
+}
+
+static void an_origin_that_will_come_is_waited_for_however_long(void **unused)
+{
+	(void)unused;
+	__atomic_store_n(&origin_comes, true, __ATOMIC_RELEASE);
+	hold_what_is_long_in_coming();
+	assert_true(wait_for(was_asked_often));
+	assert_false(is_committed(1));
+	on_worker(0, post_origin, NULL);
+	settle();
+	shop_reopen();
+	expect_lines("message 2 once=only", 1);
+	expect_lines("received 1 5", 1);
+}
+
+static void an_origin_that_nobody_has_is_waited_for_no_longer(void **unused)
+{
+	(void)unused;
+	__atomic_store_n(&origin_comes, false, __ATOMIC_RELEASE);
+	hold_what_is_long_in_coming();
+	settle();
+	shop_reopen();
+	expect_lines("message 2 once=only", 1);
+	expect_lines("received", 0);
+}
+
+static void wait_for_latch(struct worker *me, void *latch)
+{
+	(void)me;
+	CHECK(latch_wait(latch));
+}
+
+static void while_a_worker_does_not_answer_its_origins_may_come(void **unused)
+{
+	struct latch latch = LATCH(1);
+
+	(void)unused;
+	__atomic_store_n(&origin_comes, true, __ATOMIC_RELEASE);
+	hold_what_is_long_in_coming();
+	run_on(runtime_worker(shop.runtime, 0), wait_for_latch, &latch);
+	assert_true(wait_for(was_asked));
+	usleep(200000); /* many looks */
+	assert_false(is_committed(1));
+	__atomic_store_n(&origin_comes, false, __ATOMIC_RELEASE);
+	latch_pass(&latch);
+	settle();
+}
+
 static void post_held_group(struct worker *me, void *unused)
 {
 	struct message *message = say(me, "work", "once");
@@ -805,6 +893,9 @@ int main(void)
 		EACH(the_retained_message_with_the_highest_version_stays),
 		EACH(a_message_moves_from_a_group_to_its_member),
 		EACH(a_publication_at_qos_2_waits_for_its_origin),
+		EACH(an_origin_that_will_come_is_waited_for_however_long),
+		EACH(an_origin_that_nobody_has_is_waited_for_no_longer),
+		EACH(while_a_worker_does_not_answer_its_origins_may_come),
 		EACH(what_moves_waits_for_the_origin_too),
 		EACH(a_will_is_there_until_all_have_it_and_not_longer),
 		EACH(a_will_that_all_had_at_once_leaves_nothing),
