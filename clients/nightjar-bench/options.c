@@ -157,16 +157,16 @@ static uint32_t parse_count(const char *option, const char *text, uint32_t least
 /* 1M of payload means 1 MiB, and 4k means 4 KiB. */
 static uint32_t parse_payload(const char *text)
 {
-	size_t length = strlen(text);
+	const char *letter = strpbrk(text, "kKM");
+	uint32_t unit = letter && *letter == 'M' ? 1u << 20 : 1u << 10;
+	unsigned long many = strtoul(text, NULL, 10);
 
-	if (length > 1 && (text[length - 1] == 'M' || text[length - 1] == 'k')) {
-		uint32_t unit = text[length - 1] == 'M' ? 1u << 20 : 1u << 10;
-		uint32_t many = (uint32_t)strtoul(text, NULL, 10);
-
-		if (many >= 1 && many <= FLOW_PAYLOAD_MAX / unit)
-			return many * unit;
-	}
-	return parse_count("--payload", text, FLOW_PAYLOAD_MIN, FLOW_PAYLOAD_MAX);
+	if (!letter)
+		return parse_count("--payload", text, FLOW_PAYLOAD_MIN, FLOW_PAYLOAD_MAX);
+	if (letter[1] || strspn(text, "0123456789") != (size_t)(letter - text) || many < 1 ||
+	    many > FLOW_PAYLOAD_MAX / unit)
+		usage_error("--payload takes a number from 16 to 1M, not", text);
+	return (uint32_t)many * unit;
 }
 
 static enum mqtt_version parse_version(const char *text)
@@ -244,6 +244,30 @@ static void put_default(uint32_t *value, uint32_t normally, const char *option,
 	}
 }
 
+/* Before version 5 no broker says how many messages at QoS 2 it takes at once; mosquitto takes 20. */
+static uint32_t default_window(const struct options *options, const struct options *defaults)
+{
+	bool is_unknown = options->qos == 2 && options->version == MQTT_3_1_1;
+
+	return is_unknown && defaults->window > 20 ? 20 : defaults->window;
+}
+
+/* Of those that run for a time there are publishers to say how many; the others run until all is done. */
+static void put_time_defaults(struct options *options, const struct scenario *scenario)
+{
+	if (scenario->defaults.publishers == 0) {
+		if (options->rate > 0)
+			usage_error("--rate has no meaning for the scenario", scenario->name);
+		if (options->seconds > 0 || options->warm_up_s >= 0)
+			usage_error("--seconds and --warm-up have no meaning for the scenario",
+				    scenario->name);
+	}
+	if (options->seconds <= 0)
+		options->seconds = 5;
+	if (options->warm_up_s < 0)
+		options->warm_up_s = 1;
+}
+
 static void put_defaults(struct options *options, const struct scenario *scenario)
 {
 	const struct options *defaults = &scenario->defaults;
@@ -260,21 +284,37 @@ static void put_defaults(struct options *options, const struct scenario *scenari
 	put_default(&options->count, defaults->count, "--count", scenario);
 	put_default(&options->base_count, defaults->base_count, "--base", scenario);
 	put_default(&options->messages, defaults->messages, "--messages", scenario);
-	put_default(&options->window, defaults->window, "--window", scenario);
+	put_default(&options->window, default_window(options, defaults), "--window", scenario);
 	put_default(&options->concurrency, defaults->concurrency, "--concurrency", scenario);
 	put_default(&options->match_percent, defaults->match_percent, "--match-percent", scenario);
 	put_default(&options->levels, defaults->levels, "--levels", scenario);
 	put_default(&options->filters, defaults->filters, "--filters", scenario);
 	if (options->exact && !defaults->match_percent)
 		usage_error("--exact has no meaning for the scenario", scenario->name);
+	put_default(&options->payload_bytes, scenario->silent ? 0 : 64, "--payload", scenario);
+	if (options->qos >= 0 && scenario->silent)
+		usage_error("--qos has no meaning for the scenario", scenario->name);
+	put_time_defaults(options, scenario);
 	if (options->rate <= 0)
 		options->rate = defaults->rate;
 	if (options->qos < 0)
 		options->qos = defaults->qos;
 }
 
+/* Before the measurement, not after it. */
+static void check_json_path(const char *path)
+{
+	FILE *file = path ? fopen(path, "ae") : NULL;
+
+	if (path && !file)
+		fail("cannot write %s: %s", path, strerror(errno));
+	if (file)
+		fclose(file);
+}
+
 static void check(const struct options *options)
 {
+	check_json_path(options->json_path);
 	if (strlen(options->prefix) > 60 || strpbrk(options->prefix, "+#") || !*options->prefix)
 		usage_error("--prefix takes 1 to 60 characters without + and #, not",
 			    options->prefix);
@@ -287,6 +327,8 @@ static void check(const struct options *options)
 		usage_error("--base must be less than --count", NULL);
 	if (options->scenario == scenario_find("offline") && options->qos == 0)
 		usage_error("offline needs --qos 1 or 2: no broker has to keep QoS 0", NULL);
+	if ((uint64_t)options->count * options->messages > UINT32_MAX)
+		usage_error("--count times --messages is more than can be counted", NULL);
 }
 
 void options_parse(struct options *options, int argc, char **argv)
@@ -299,10 +341,8 @@ void options_parse(struct options *options, int argc, char **argv)
 		.prefix = "bench",
 		.keep_alive_s = 600,
 		.processor = -1,
-		.payload_bytes = 64,
 		.qos = -1,
-		.seconds = 5,
-		.warm_up_s = 1,
+		.warm_up_s = -1,
 	};
 	while ((letter = getopt_long(argc, argv, "V:q:P:S:n:m:b:w:r:c:s:u:j::h", names, NULL)) !=
 	       -1)

@@ -178,6 +178,7 @@ int relay_serve_websocket(uint16_t port)
 		 .per_session_data_size = sizeof(struct web_peer)},
 		{.name = NULL},
 	};
+	struct lws_context *context;
 	uv_loop_t loop;
 	uv_check_t check;
 	void *loops[] = {&loop};
@@ -186,7 +187,8 @@ int relay_serve_websocket(uint16_t port)
 		.iface = "127.0.0.1",
 		.protocols = protocols,
 		.foreign_loops = loops,
-		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_DISABLE_IPV6,
+		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_DISABLE_IPV6 |
+			   LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
 		.pt_serv_buf_size = READ_BYTES,
 	};
 
@@ -197,7 +199,9 @@ int relay_serve_websocket(uint16_t port)
 	lws_set_allocator(allocate);
 	lws_set_log_level(LLL_ERR, NULL);
 	uv_loop_init(&loop);
-	if (!lws_create_context(&info))
+	/* A context comes about even when its own vhost cannot listen. */
+	context = lws_create_context(&info);
+	if (!context || !lws_create_vhost(context, &info))
 		fail("relay: cannot listen on 127.0.0.1:%u", port);
 	uv_check_init(&loop, &check);
 	uv_check_start(&check, on_turn_end);

@@ -203,8 +203,9 @@ static void print_memory(const struct phase *phase)
 
 static void print_parameters(const struct options *options)
 {
-	printf("%s, MQTT %s, QoS %d, %" PRIu32 " bytes", options->scenario->name,
-	       options->version == MQTT_5 ? "5" : "3.1.1", options->qos, options->payload_bytes);
+	printf("%s, MQTT %s", options->scenario->name, options->version == MQTT_5 ? "5" : "3.1.1");
+	if (options->payload_bytes)
+		printf(", QoS %d, %" PRIu32 " bytes", options->qos, options->payload_bytes);
 	if (options->publishers)
 		printf(", %" PRIu32 " publishers, %" PRIu32 " subscribers", options->publishers,
 		       options->subscribers);

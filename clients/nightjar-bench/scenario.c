@@ -57,6 +57,7 @@ const struct scenario scenarios[] = {
 		.run = run_connect,
 		.defaults = {.count = 10000, .concurrency = 100},
 		.counted = "clients",
+		.silent = true,
 	},
 	{
 		.name = "idle",
@@ -64,6 +65,7 @@ const struct scenario scenarios[] = {
 		.run = run_idle,
 		.defaults = {.base_count = 5000, .count = 15000, .concurrency = 100},
 		.counted = "connections",
+		.silent = true,
 	},
 	{
 		.name = "churn",

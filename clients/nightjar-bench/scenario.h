@@ -16,6 +16,7 @@ struct scenario {
 	const char *counted;	 /* what --count counts, in the plural */
 	bool paired;		 /* as many subscribers as publishers */
 	bool can_persist;	 /* knows --persistent */
+	bool silent;		 /* nobody publishes */
 };
 
 extern const struct scenario scenarios[];

@@ -335,6 +335,13 @@ def usage(t):
     refused("--payload takes a number from 16 to 1048576, not '8'", "one-to-one", "-b", "8")
     refused("--concurrency has no meaning for the scenario 'fan-in'", "fan-in", "-c", "3")
     refused("--mqtt takes 3.1.1 or 5, not '6'", "fan-in", "-V", "6")
+    for wrong in ("1xk", "1kk", "k", "2M", "-1k", "0k", "1.5k"):
+        refused("--payload takes a number from 16 to 1", "one-to-one", "-b", wrong)
+    for words in (("connect", "--rate", "5"), ("retained", "--rate", "5"), ("connect", "--qos", "0"),
+                  ("idle", "--payload", "64"), ("churn", "--seconds", "1"),
+                  ("offline", "--warm-up", "0")):
+        refused(f"no meaning for the scenario '{words[0]}'", *words)
+    refused("more than can be counted", "offline", "-n", "100k", "-m", "50k")
     refused("offline needs --qos 1 or 2", "offline", "-q", "0")
     refused("as many subscribers as publishers", "one-to-one", "-P", "2", "-S", "3")
     refused("cannot speak 'http': use tcp://, tls://, ws://, wss:// or unix://", "fan-in",
@@ -342,6 +349,10 @@ def usage(t):
     refused("'99999' is no port", "fan-in", "127.0.0.1:99999", code=1)
     refused("Connection refused", "connect", f"127.0.0.1:{free_port()}", code=1)
     refused("usage: nightjar-bench relay [--websocket] PORT", "relay", "x")
+    refused("cannot write /nowhere/x", "one-to-one", "--json=/nowhere/x", code=1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for words in ((), ("--websocket",)):
+            refused("cannot listen on 127.0.0.1", "relay", *words, str(taken.getsockname()[1]), code=1)
 
 
 @case("nightjar-bench: a broker that refuses the client is named with its code")
