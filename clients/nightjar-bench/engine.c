@@ -23,7 +23,10 @@ enum {
 void engine_init(struct engine *engine, const struct options *options)
 {
 	*engine = (struct engine){.options = options, .receive_maximum = UINT16_MAX};
-	endpoint_init(&engine->endpoint, options);
+	endpoint_init(&engine->endpoints[engine->endpoint_count++], options, options->url);
+	if (options->second_url)
+		endpoint_init(&engine->endpoints[engine->endpoint_count++], options,
+			      options->second_url);
 	engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	engine->buffer = must_allocate(1, CARRY_BYTES + READ_BYTES);
 	if (engine->epoll_fd < 0)
@@ -32,7 +35,8 @@ void engine_init(struct engine *engine, const struct options *options)
 
 void engine_fini(struct engine *engine)
 {
-	endpoint_fini(&engine->endpoint);
+	for (uint32_t i = 0; i < engine->endpoint_count; i++)
+		endpoint_fini(&engine->endpoints[i]);
 	close(engine->epoll_fd);
 	free(engine->buffer);
 	free(engine->dirty);
@@ -67,6 +71,7 @@ static void client_watch(struct client *client, int operation)
 void client_open(struct client *client, struct engine *engine, const char *role, bool clean_start)
 {
 	const struct options *options = engine->options;
+	struct endpoint *endpoint = &engine->endpoints[engine->opened++ % engine->endpoint_count];
 	char client_id[128];
 	struct connect_options connect = {
 		.client_id = client_id,
@@ -79,12 +84,11 @@ void client_open(struct client *client, struct engine *engine, const char *role,
 
 	snprintf(client_id, sizeof(client_id), "%s-%s%u", options->prefix, role, client->number);
 	client->engine = engine;
-	client->transport = (struct transport){.ops = engine->endpoint.ops,
-					       .endpoint = &engine->endpoint,
-					       .fd = -1};
+	client->transport =
+		(struct transport){.ops = endpoint->ops, .endpoint = endpoint, .fd = -1};
 	client->opened_ns = probe_now_ns();
 	if (client->transport.ops->open(&client->transport) < 0)
-		fail("cannot connect to %s: %s", options->url,
+		fail("cannot connect to %s: %s", endpoint->url,
 		     errno == EMFILE ? "too many open files; raise the limit with ulimit -n"
 				     : strerror(errno));
 	client->state = CLIENT_CONNECTING;
@@ -132,7 +136,7 @@ static void client_lost(struct client *client, int error)
 		return;
 	}
 	if (client->state == CLIENT_CONNECTING && error)
-		fail("cannot connect to %s: %s", client->engine->options->url, strerror(error));
+		fail("cannot connect to %s: %s", client->transport.endpoint->url, strerror(error));
 	fail("the broker closed the connection of client %u%s%s%s", client->number,
 	     client->state == CLIENT_CONNECTING ? " before a CONNACK" : "", error ? ": " : "",
 	     error ? strerror(error) : "");

@@ -54,7 +54,9 @@ struct client {
 
 struct engine {
 	const struct options *options;
-	struct endpoint endpoint;
+	struct endpoint endpoints[2];
+	uint32_t endpoint_count;
+	uint32_t opened; /* connections go to the endpoints by turns */
 	int epoll_fd;
 	uint64_t now_ns; /* when the current read returned */
 	uint8_t *buffer; /* shared by all reads */

@@ -44,6 +44,7 @@ static const char options_text[] =
 	"      --keep-alive S      default 600\n"
 	"      --prefix TEXT       of topics and Client Identifiers, default bench\n"
 	"      --broker-pid PID    measure that process's CPU time and memory (same machine)\n"
+	"      --second URL        one-to-one, wildcard: every second connection goes there\n"
 	"      --cpu N             run on processor N only\n"
 	"  -j, --json[=FILE]       JSON instead of the table, or besides it in FILE\n"
 	"      --quiet             no progress line\n"
@@ -65,6 +66,7 @@ enum long_only {
 	OPTION_KEEP_ALIVE,
 	OPTION_PREFIX,
 	OPTION_BROKER_PID,
+	OPTION_SECOND,
 	OPTION_CPU,
 	OPTION_QUIET,
 	OPTION_VERSION,
@@ -96,6 +98,7 @@ static const struct option names[] = {
 	{"keep-alive", required_argument, NULL, OPTION_KEEP_ALIVE},
 	{"prefix", required_argument, NULL, OPTION_PREFIX},
 	{"broker-pid", required_argument, NULL, OPTION_BROKER_PID},
+	{"second", required_argument, NULL, OPTION_SECOND},
 	{"cpu", required_argument, NULL, OPTION_CPU},
 	{"json", optional_argument, NULL, 'j'},
 	{"quiet", no_argument, NULL, OPTION_QUIET},
@@ -217,8 +220,10 @@ static void take_option(struct options *options, int letter)
 	case OPTION_INSECURE: options->insecure = true; break;
 	case OPTION_PREFIX: options->prefix = optarg; break;
 	case OPTION_BROKER_PID:
-		options->broker_pid = (pid_t)parse_count("--broker-pid", optarg, 1, 1u << 30);
+		*(options->broker_pid ? &options->second_broker_pid : &options->broker_pid) =
+			(pid_t)parse_count("--broker-pid", optarg, 1, 1u << 30);
 		break;
+	case OPTION_SECOND: options->second_url = optarg; break;
 	case OPTION_CPU: options->processor = (int)parse_count("--cpu", optarg, 0, 4095); break;
 	case 'j':
 		options->json = true;
@@ -323,6 +328,8 @@ static void check(const struct options *options)
 	if (options->persistent && !options->scenario->can_persist)
 		usage_error("--persistent has no meaning for the scenario",
 			    options->scenario->name);
+	if (options->second_url && !options->scenario->paired)
+		usage_error("--second has no meaning for the scenario", options->scenario->name);
 	if (options->base_count && options->base_count >= options->count)
 		usage_error("--base must be less than --count", NULL);
 	if (options->scenario == scenario_find("offline") && options->qos == 0)

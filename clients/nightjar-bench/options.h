@@ -15,16 +15,18 @@ struct scenario;
 
 struct options {
 	const struct scenario *scenario;
-	const char *url;     /* tcp://host:port, ws://host:port/path ... */
-	const char *ca_file; /* NULL: the system's certificates */
-	bool insecure;	     /* any certificate will do */
+	const char *url;	/* tcp://host:port, ws://host:port/path ... */
+	const char *second_url; /* every second connection goes there; NULL: none does */
+	const char *ca_file;	/* NULL: the system's certificates */
+	bool insecure;		/* any certificate will do */
 	enum mqtt_version version;
 	const char *username;
 	const char *password;
 	const char *prefix; /* of topics and Client Identifiers */
 	uint16_t keep_alive_s;
 	pid_t broker_pid; /* 0: unknown */
-	int processor;	  /* to run on; -1: any */
+	pid_t second_broker_pid;
+	int processor; /* to run on; -1: any */
 
 	/* What the scenario takes; 0 (qos: -1) until the scenario's default is put in. */
 	uint32_t publishers;

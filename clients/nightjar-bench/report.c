@@ -40,25 +40,33 @@ struct phase *report_add(struct report *report, const char *name, const char *un
 	return phase;
 }
 
+static uint64_t broker_cpu_ns(const struct report *report)
+{
+	return probe_cpu_ns(report->options->broker_pid) +
+	       probe_cpu_ns(report->options->second_broker_pid);
+}
+
+static uint64_t broker_memory_bytes(const struct report *report)
+{
+	return probe_memory_bytes(report->options->broker_pid) +
+	       probe_memory_bytes(report->options->second_broker_pid);
+}
+
 void phase_begin(const struct report *report, struct phase *phase)
 {
-	pid_t broker = report->options->broker_pid;
-
 	histogram_clear(&phase->latency);
-	phase->memory_before = probe_memory_bytes(broker);
+	phase->memory_before = broker_memory_bytes(report);
 	phase->own_cpu_ns = probe_own_cpu_ns();
 	phase->began_ns = probe_now_ns();
-	phase->broker_cpu_ns = probe_cpu_ns(broker);
+	phase->broker_cpu_ns = broker_cpu_ns(report);
 }
 
 void phase_end(const struct report *report, struct phase *phase, uint64_t count)
 {
-	pid_t broker = report->options->broker_pid;
-
-	phase->broker_cpu_ns = probe_cpu_ns(broker) - phase->broker_cpu_ns;
+	phase->broker_cpu_ns = broker_cpu_ns(report) - phase->broker_cpu_ns;
 	phase->wall_ns = probe_now_ns() - phase->began_ns;
 	phase->own_cpu_ns = probe_own_cpu_ns() - phase->own_cpu_ns;
-	phase->memory_after = probe_memory_bytes(broker);
+	phase->memory_after = broker_memory_bytes(report);
 	phase->count = count;
 }
 

@@ -168,13 +168,13 @@ static void endpoint_init_unix(struct endpoint *endpoint, const char *path)
 	endpoint->ops = endpoint->stream = &transport_tcp;
 }
 
-void endpoint_init(struct endpoint *endpoint, const struct options *options)
+void endpoint_init(struct endpoint *endpoint, const struct options *options, const char *url)
 {
-	const char *url = options->url, *separator = strstr(url, "://"), *slash;
+	const char *separator = strstr(url, "://"), *slash;
 	const struct scheme *scheme = &schemes[0];
 	char host[HOST_MAX], port[8];
 
-	*endpoint = (struct endpoint){0};
+	*endpoint = (struct endpoint){.url = url};
 	if (strncmp(url, unix_scheme, sizeof(unix_scheme) - 1) == 0) {
 		endpoint_init_unix(endpoint, url + sizeof(unix_scheme) - 1);
 		return;

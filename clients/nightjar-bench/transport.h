@@ -40,6 +40,7 @@ struct transport_ops {
 struct endpoint {
 	const struct transport_ops *ops;    /* what clients call */
 	const struct transport_ops *stream; /* what WebSocket frames go over */
+	const char *url;
 	struct sockaddr_storage address;
 	socklen_t address_length;
 	/* Of 127.0.0.0/8, so that local ports do not run out beyond 20,000 connections; or none. */
@@ -93,7 +94,7 @@ void endpoint_init_tls(struct endpoint *endpoint, const struct options *options)
  * Resolves "host", "host:port", "scheme://host:port[/path]" or "unix://path". A scheme that this program cannot
  * speak, a bad port and an unknown host end the process with a sentence that says so.
  */
-void endpoint_init(struct endpoint *endpoint, const struct options *options);
+void endpoint_init(struct endpoint *endpoint, const struct options *options, const char *url);
 void endpoint_fini(struct endpoint *endpoint);
 
 #endif

@@ -146,4 +146,4 @@ def start(name, binary, processor, workers, run):
     if name == "mosquitto":
         return Broker(text, binary=binary, wrap=pinned(processor), files=files)
     return Broker(text, binary=binary, workers=workers, files=files,
-                  wrap=pinned(processor) if int(workers) == 1 else [])
+                  wrap=pinned(processor) if int(workers) == 1 and not run.is_apart else [])

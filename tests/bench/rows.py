@@ -23,6 +23,7 @@ class Run:
     transport: str = "tcp"
     persistence: bool = False
     workers: str = ""           # of nightjar, whatever --workers says
+    is_apart: bool = False      # two brokers, each of which has every second connection
 
     def arguments(self, is_quick):
         return (self.quick if is_quick and self.quick else self.command).split()
@@ -60,6 +61,9 @@ RUNS = (
     # The connections of a Unix socket are dealt to the workers by turns: with an even number of pairs
     # each pair has its two ends on one worker, with an odd number none has.
     Run("cores-one", "one-to-one -P 50", brokers=("nightjar",), transport="unix", workers="1"),
+    # What two workers cost that have nothing to do with each other, beside the same generator.
+    Run("cores-apart", "one-to-one -P 50", brokers=("nightjar",), transport="unix", workers="1",
+        is_apart=True),
     Run("cores-same", "one-to-one -P 50", brokers=("nightjar",), transport="unix", workers="2"),
     Run("cores-cross", "one-to-one -P 51", brokers=("nightjar",), transport="unix", workers="2"),
     Run("ws", "one-to-one", transport="ws"),
@@ -133,6 +137,7 @@ ONLINE_ROWS = (
 
 CORES_ROWS = (
     Row("one worker", "cores-one", "deliver"),
+    Row("two brokers with a worker each", "cores-apart", "deliver"),
     Row("two workers, no message crosses", "cores-same", "deliver"),
     Row("two workers, every message crosses", "cores-cross", "deliver"),
 )

@@ -12,6 +12,7 @@ kept in build/bench/results.json; --render makes the page from them again.
 Environment: NIGHTJAR_BIN, NIGHTJAR_BENCH, NIGHTJAR_MOSQUITTO (folder of the unpacked package).
 """
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -60,13 +61,18 @@ class Bench:
             arguments = arguments + ["-u", brokers.USER, "--password", brokers.PASSWORD]
         if run.transport in ("tls", "wss"):
             arguments = arguments + ["--insecure"]
-        with tempfile.NamedTemporaryFile(suffix=".json") as out, \
-                brokers.start(name, self.programs[name], 0, self.options.workers, run) as broker:
-            url = brokers.url(run, broker)
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".json"))
+            started = [stack.enter_context(brokers.start(name, self.programs[name], 0,
+                                                         self.options.workers, run))
+                       for _ in range(2 if run.is_apart else 1)]
+            urls = [brokers.url(run, broker) for broker in started]
             command = brokers.pinned(1) + [brokers.bench_bin(), *arguments,
                                            *self.seconds(arguments), "--quiet",
-                                           f"--json={out.name}", "--broker-pid", str(broker.pid),
-                                           url]
+                                           f"--json={out.name}",
+                                           *(["--second", urls[1]] if run.is_apart else []),
+                                           *(f"--broker-pid={broker.pid}" for broker in started),
+                                           urls[0]]
             done = subprocess.run(command, capture_output=True, text=True, check=False,
                                   timeout=RUN_DEADLINE_S)
             report = json.load(out) if os.path.getsize(out.name) else None

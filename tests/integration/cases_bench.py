@@ -66,6 +66,18 @@ SMALL = {
 }
 
 
+@case("nightjar-bench: pairs of clients at two brokers, by turns")
+def two_brokers(t):
+    with running() as one, running() as other:
+        pids = ("--broker-pid", str(one.pid), "--broker-pid", str(other.pid))
+        phase = _report(one.port, "one-to-one", "-P", "4", "--second", f"127.0.0.1:{other.port}", *pids,
+                        *SHORT)["phases"][0]
+        assert phase["broker_cpu_us_each"] > 0, phase
+        done = _bench(one.port, "fan-out", "--second", f"127.0.0.1:{other.port}")
+        equal(done.returncode, 2)
+        assert "--second" in done.stderr, done.stderr
+
+
 @case("nightjar-bench: each scenario counts every message, MQTT 3.1.1 and 5")
 def scenarios(t):
     for name, words in SMALL.items():
