@@ -39,9 +39,10 @@ from torture_support import shim_library                                # noqa: 
 
 ANSWER_S = 20
 QUIET_S = 60
-LOOK_S = 0.2
+LOOK_S = 0.3
 RELOAD_S = 0.7
 ANSWERS = (PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK)
+CALM = ("off", "ok", "busy")    # the store refuses nobody
 REFUSED = ("0x97", "CONNACK 0x03")      # in what a device did not expect; 3: to 3.1.1
 
 
@@ -95,8 +96,9 @@ class Watched:
         self.asked_at["PINGRESP"] = time.monotonic()
 
     def _handle(self, packet):
+        self.since = None
         if packet.type in ANSWERS:
-            self.asked_at.pop(packet.packet_id, None)
+            self.since = self.asked_at.pop(packet.packet_id, None)
         super()._handle(packet)
         if packet.type == PUBREC and packet.packet_id in self.flights:     # PUBREL has been sent
             self.asked_at[packet.packet_id] = time.monotonic()
@@ -104,13 +106,13 @@ class Watched:
             self.asked_at.pop("PINGRESP", None)
 
     def _on_connack(self, packet):
-        self.asked_at.pop("CONNACK", None)
+        self.since = self.asked_at.pop("CONNACK", None)
         super()._on_connack(packet)
 
     def _unexpected(self, what):
         super()._unexpected(what)
-        if any(word in what for word in REFUSED):
-            self.crowd.refusals.append(f"{self.name}: {what}")
+        if self.since is not None and any(word in what for word in REFUSED):
+            self.crowd.refusals.append((self.since, f"{self.name}: {what}"))
 
 
 class Talker(Watched, Publisher):
@@ -237,7 +239,7 @@ class TightCrowd(Crowd):
         super().__init__(port, violations, seed)
         self.fills, self.away_s = fills, away_s
         self.zombies = []
-        self.refusals = []      # who and what, since the last look
+        self.refusals = []      # since the last look: when it was asked for, who and what
         self.taken_over = 0
         self.is_open = True
 
@@ -272,7 +274,7 @@ class StoreWatch:
 
     def __init__(self, port):
         self.port = port
-        self.was = self.look()
+        self.was, self.looked_at = self.look(), time.monotonic()
         self.states = {}
 
     def look(self):
@@ -294,15 +296,15 @@ class StoreWatch:
         """What was refused since the last look: was there a reason?"""
         was, now = self.was, self.look()
         self.states[now["state"]] = self.states.get(now["state"], 0) + 1
-        if was["state"] in ("off", "ok", "busy") and was["full"] == now["full"]:
-            for what in crowd.refusals:
-                crowd.violations.add("refused, and the store was not full", what)
+        if was["state"] in CALM and now["state"] in CALM and was["full"] == now["full"]:
+            for since, what in crowd.refusals:
+                # What was asked for before may wait for its turn behind other answers.
+                if since > self.looked_at:
+                    crowd.violations.add("refused, and the store was not full", what)
             if now["closed"] > was["closed"]:
                 crowd.violations.add("closed, and the store was not full", str(now))
-        self.was = now
-        # What was on its way belongs to the time before the look.
-        crowd.run(LOOK_S / 2)
         crowd.refusals.clear()
+        self.was, self.looked_at = now, time.monotonic()
 
 
 class Tight:
