@@ -448,6 +448,7 @@ void sessions_recover_groups(struct worker *me)
 		group_restore(me, recovery, one);
 		free(one);
 	}
+	__atomic_add_fetch(&session_worker_of(me)->world->with_groups, 1, __ATOMIC_ACQ_REL);
 }
 
 static void will_goes_on(struct worker *me, struct recovered *recovered)
@@ -462,11 +463,15 @@ static void will_goes_on(struct worker *me, struct recovered *recovered)
 
 void sessions_recover_finish(struct worker *me, uint64_t wall_ms)
 {
+	const struct session_world *world = session_worker_of(me)->world;
 	struct recovery *recovery = recovery_of(me);
 	struct recovered *one, *next;
 
 	if (!recovery)
 		return;
+	/* A will that came to a group first would begin a new queue for it, and what waits were lost. */
+	BUG_ON(__atomic_load_n(&world->with_groups, __ATOMIC_ACQUIRE) !=
+	       runtime_worker_count(world->runtime));
 	HASH_ITER(hh, recovery->table, one, next) {
 		HASH_DELETE(hh, recovery->table, one);
 		if (one->kind == STORE_WILL)

@@ -36,6 +36,7 @@ struct session_world {
 	struct runtime *runtime;
 	struct route *route;
 	struct registry *registry;
+	unsigned with_groups; /* atomic: at a start, workers whose groups have their queues */
 };
 
 /* Owner: its worker (worker->slot[WORKER_SLOT_SESSION]). */
