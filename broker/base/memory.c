@@ -86,7 +86,7 @@ static void watch_fall(int64_t used)
 /*
  * glibc lets the heap of a thread grow by what is asked for, a page and a system call at a time. So
  * who has got a step more asks for more than the next step at once, and gives it back: it stays with
- * the thread, untouched, as long as it is less than glibc's trim threshold of 128 KiB.
+ * the thread, untouched, as long as it is less than the trim threshold (server/memory_return.c).
  */
 #define STRETCH_BYTES (96u * 1024u)
 

@@ -18,6 +18,7 @@ struct memory_return {
 	uv_timer_t settle; /* more will be freed in the next moments */
 };
 
+/* Also says to the allocator how much it may keep. */
 void memory_return_open(struct memory_return *memory, uv_loop_t *loop);
 /* The handles are closed by the loop's next run. */
 void memory_return_close(struct memory_return *memory);

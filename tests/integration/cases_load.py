@@ -4,9 +4,9 @@ NIGHTJAR_STRESS_SECONDS lengthens both, as ./dev stress does with 60."""
 import os
 import re
 
-from harness.broker import BrokerError
-from harness.mqtt_raw import PUBLISH, V5, Client, publish
-from harness.runner import case
+from harness.broker import BrokerError, wait_until
+from harness.mqtt_raw import PUBACK, PUBLISH, V5, V311, Client, publish
+from harness.runner import Skip, case
 from support import (equal, is_nightjar, is_sanitized, need, nightjar_only, proc_status, run_both,
                      running, test_program)
 
@@ -67,6 +67,63 @@ def bad_packets(_t):
               flush=True)
         assert packets > 1000, packets
         assert is_sanitized() or grown < 8192, f"{grown} KiB more than before"
+
+
+def _page_faults(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+        return int(stat.read().rsplit(")", 1)[1].split()[7])
+
+
+@case("Large messages use the memory of those before them")
+def large_messages(_t):
+    nightjar_only()
+    if is_sanitized():
+        raise Skip("a sanitizer's allocator is another one")
+    with running("max_queued_messages 0\nworker_threads 2\n") as broker:
+        reader, sender = (Client(broker.port, V5, client_id=name) for name in ("reader", "sender"))
+        reader.open()
+        sender.open()
+        reader.subscribe(("large", 1))
+
+        def send(count):
+            for _ in range(count):
+                sender.send(b"".join(publish("large", bytes(1 << 20), 1, packet_id, version=V5)
+                                     for packet_id in range(1, 5)))
+                reader.receive_many(4)
+                for _ in range(4):
+                    sender.expect(PUBACK)
+        send(2)
+        before = _page_faults(broker.pid)
+        send(10)
+        faults = (_page_faults(broker.pid) - before) / 40
+        assert faults < 60, f"{faults} page faults a message"    # it has 256 pages
+
+
+@case("After a peak the system has its memory back")
+def memory_returns(_t):
+    nightjar_only()
+    if is_sanitized():
+        raise Skip("a sanitizer keeps what is freed")
+    with running("max_queued_messages 0\nqueue_memory_messages 20000\n") as broker:
+        away = Client(broker.port, V311, client_id="away")
+        away.open(clean=False)
+        away.subscribe(("peak", 1))
+        away.leave()
+        start = proc_status(broker.pid, "RssAnon")
+        sender = Client(broker.port, V5, client_id="sender")
+        sender.open()
+        for first in range(0, 10000, 500):
+            sender.send(b"".join(publish("peak", bytes(8000), 1, packet_id, version=V5)
+                                 for packet_id in range(1, 501)))
+            for _ in range(500):
+                sender.expect(PUBACK)
+        peak = proc_status(broker.pid, "RssAnon") - start
+        assert peak > 70000, f"{peak} KiB"
+        away = Client(broker.port, V311, client_id="away")
+        away.open(clean=False, session_present=True)
+        away.receive_many(10000)
+        wait_until(lambda: proc_status(broker.pid, "RssAnon") - start < peak / 4, 10,
+                   f"less than a quarter of {peak} KiB")
 
 
 @case("One message reaches five hundred subscribers on all workers, others are served meanwhile")
