@@ -59,9 +59,28 @@ static void mark(struct rcu_table_node *head, uint64_t order)
 	__atomic_store_n(&head->order, head->order | rcu_table_mark(order), __ATOMIC_RELAXED);
 }
 
-/* So many buckets ahead the first node of the one that will be split is fetched: their heads stand
- * side by side, the nodes anywhere, and to wait for them was most of what a bucket costs. */
-#define BUCKETS_AHEAD 4u
+/* Is the head's bucket empty, and was it always? Then its nodes need not be looked at. */
+static bool has_no_marks(const struct rcu_table_node *head)
+{
+	return (__atomic_load_n(&head->order, __ATOMIC_RELAXED) & UINT32_MAX) == 0;
+}
+
+/*
+ * Heads that are split one after the other stand side by side, their nodes anywhere, and to wait for
+ * those was most of what a bucket costs. So they are fetched ahead, each as soon as the one before it
+ * must have come.
+ */
+static void fetch_ahead(const struct rcu_table *table, uint64_t parent)
+{
+	const struct rcu_table_node *first = rcu_table_bucket(table, parent + 6)->next;
+	const struct rcu_table_node *near = rcu_table_bucket(table, parent + 3)->next;
+
+	__builtin_prefetch(rcu_table_bucket(table, parent + 9)->next);
+	if (first)
+		__builtin_prefetch(first->next);
+	if (near && near->next)
+		__builtin_prefetch(near->next->next);
+}
 
 /* Adds the head of bucket number bucket_count; its memory is there. */
 static void bucket_add(struct rcu_table *table)
@@ -69,12 +88,17 @@ static void bucket_add(struct rcu_table *table)
 	uint64_t bucket = table->bucket_count;
 	uint64_t parent = bucket & ~(1ull << (63 - __builtin_clzll(bucket)));
 	struct rcu_table_node *head = rcu_table_bucket(table, bucket);
+	struct rcu_table_node *split = rcu_table_bucket(table, parent);
 
-	__builtin_prefetch(rcu_table_bucket(table, parent + BUCKETS_AHEAD)->next);
+	fetch_ahead(table, parent);
 	head->order = rcu_table_reverse(bucket);
-	link_after(last_before(rcu_table_bucket(table, parent), head->order), head);
-	for (const struct rcu_table_node *n = head->next; n && n->order & 1; n = n->next)
-		mark(head, n->order);
+	if (has_no_marks(split)) {
+		link_after(split, head);
+	} else {
+		link_after(last_before(split, head->order), head);
+		for (const struct rcu_table_node *n = head->next; n && n->order & 1; n = n->next)
+			mark(head, n->order);
+	}
 	__atomic_store_n(&table->bucket_count, bucket + 1, __ATOMIC_RELEASE);
 }
 
@@ -122,12 +146,25 @@ static void table_grow(struct rcu_table *table)
 		bucket_add(table);
 }
 
+void rcu_table_expect_insert(const struct rcu_table_node *head, uint64_t order)
+{
+	const struct rcu_table_node *next;
+
+	if (has_no_marks(head))
+		return;
+	next = rcu_table_next(head);
+	if (next && rcu_table_rank(next) < order)
+		__builtin_prefetch(rcu_table_next(next));
+}
+
 void rcu_table_insert(struct rcu_table *table, struct rcu_table_node *node)
 {
 	struct rcu_table_node *head = rcu_table_head(table, rcu_table_reverse(node->order));
+	struct rcu_table_node *before;
 
+	before = has_no_marks(head) ? head : last_before(head, node->order);
 	mark(head, node->order);
-	link_after(last_before(head, node->order), node);
+	link_after(before, node);
 	/* Two steps a node: a table that had to wait for memory catches up. */
 	table->node_count++;
 	for (int i = 0; i < 2 && table->node_count > table->bucket_count; i++)

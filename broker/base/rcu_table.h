@@ -45,6 +45,10 @@ void rcu_table_fini(struct rcu_table *table);
 /* Gets memory for the buckets that come next. Without it the table works, and gets slower. */
 void rcu_table_prepare(struct rcu_table *table);
 
+/* A node of this order will be inserted soon; the head of its bucket and the node behind that are
+ * there: begins to fetch what is read next. Inside a read section. */
+void rcu_table_expect_insert(const struct rcu_table_node *head, uint64_t order);
+
 /* node->order must be set to rcu_table_order(hash). */
 void rcu_table_insert(struct rcu_table *table, struct rcu_table_node *node);
 void rcu_table_remove(struct rcu_table *table, struct rcu_table_node *node);
