@@ -64,11 +64,12 @@ static size_t node_bytes(const struct topic_trie *trie, size_t name_len)
 static struct trie_node *node_create(struct topic_trie *trie, const struct level *level)
 {
 	size_t bytes = node_bytes(trie, level->name.len);
-	struct trie_node *node = calloc(1, bytes);
+	struct trie_node *node = slab_alloc(&trie->slab, bytes);
 
 	if (!node)
 		return NULL;
 	memory_charge(trie->type->memory_class, bytes);
+	memset(node, 0, trie->type->node_bytes);
 	node->kind = (uint8_t)level->kind;
 	node->name_len = (uint16_t)level->name.len;
 	if (level->name.len)
@@ -79,10 +80,12 @@ static struct trie_node *node_create(struct topic_trie *trie, const struct level
 
 static void node_destroy(struct topic_trie *trie, struct trie_node *node)
 {
-	memory_uncharge(trie->type->memory_class, node_bytes(trie, node->name_len));
+	size_t bytes = node_bytes(trie, node->name_len);
+
+	memory_uncharge(trie->type->memory_class, bytes);
 	if (trie->type->fini)
 		trie->type->fini(node);
-	free(node);
+	slab_free(&trie->slab, node, bytes);
 }
 
 /* Lists of nodes that are not in the trie go by parent. */
@@ -108,8 +111,10 @@ enum err topic_trie_init(struct topic_trie *trie, const struct trie_type *type)
 	err = rcu_table_init(&trie->table);
 	if (err != ERR_NONE)
 		return err;
+	slab_init(&trie->slab);
 	trie->root = node_create(trie, &root);
 	if (!trie->root) {
+		slab_fini(&trie->slab);
 		rcu_table_fini(&trie->table);
 		return ERR_NOMEM;
 	}
@@ -144,6 +149,7 @@ void topic_trie_fini(struct topic_trie *trie)
 	}
 	node_destroy(trie, trie->root);
 	rcu_table_fini(&trie->table);
+	slab_fini(&trie->slab);
 	pthread_mutex_destroy(&trie->lock);
 }
 

@@ -37,6 +37,7 @@
 #include "base/memory.h"
 #include "base/rcu.h"
 #include "base/rcu_table.h"
+#include "base/slab.h"
 #include "base/slice.h"
 #include "mqtt/topic.h"
 
@@ -99,6 +100,8 @@ struct topic_trie {
 	struct rcu_head grace;
 	bool is_grace_running;
 	uint64_t locked_ns; /* when the lock was taken that is held now */
+
+	struct slab slab __attribute__((aligned(64))); /* of nodes */
 };
 
 enum err topic_trie_init(struct topic_trie *trie, const struct trie_type *type) ERR_CHECKED;
