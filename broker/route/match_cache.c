@@ -257,15 +257,16 @@ static struct match_result *result_make(struct match_cache *cache, struct slice 
 	return result;
 }
 
-static struct match_result *match_now(struct match_cache *cache, struct slice topic,
+static struct match_result *match_now(struct match_cache *cache, const struct message *message,
 				      bool duplicates, bool has_place)
 {
 	struct match_result *result = NULL;
 
 	rcu_read_section_begin();
-	if (topic_tree_match(cache->tree, cache->worker, topic, &cache->match) == ERR_NONE &&
+	if (topic_tree_match(cache->tree, cache->worker, message_topic(message),
+			     message->topic_hash, &cache->match) == ERR_NONE &&
 	    rows_gather(cache))
-		result = result_make(cache, topic, duplicates, has_place);
+		result = result_make(cache, message_topic(message), duplicates, has_place);
 	rcu_read_section_end();
 	return result;
 }
@@ -308,8 +309,7 @@ static struct match_result *match_anew(struct match_cache *cache, const struct m
 				       struct match_entry *way)
 {
 	bool has_place = deserves_place(cache, way, message->topic_hash, generation);
-	struct match_result *result =
-		match_now(cache, message_topic(message), allow_duplicates, has_place);
+	struct match_result *result = match_now(cache, message, allow_duplicates, has_place);
 
 	if (!result)
 		return NULL;
@@ -332,6 +332,7 @@ static struct match_entry *entries_of(struct match_cache *cache, uint64_t hash)
 void match_cache_expect(struct match_cache *cache, uint64_t topic_hash)
 {
 	__builtin_prefetch(entries_of(cache, topic_hash));
+	__builtin_prefetch(&cache->marks[topic_hash & (CACHE_MARKS - 1)]);
 }
 
 struct match_result *match_cache_find(struct match_cache *cache, const struct message *message,

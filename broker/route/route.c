@@ -218,8 +218,8 @@ static void deliver_mixed_no_local(struct worker *me, struct endpoint *endpoint,
 	uint32_t *ids = NULL;
 	uint32_t count;
 
-	if (topic_tree_match(route->route->tree, me->id, message_topic(delivery->message), match) ==
-	    ERR_NONE) {
+	if (topic_tree_match(route->route->tree, me->id, message_topic(delivery->message),
+			     delivery->message->topic_hash, match) == ERR_NONE) {
 		count = without_no_local(match, endpoint, delivery, NULL);
 		if (count == 0)
 			return;

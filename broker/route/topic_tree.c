@@ -402,22 +402,22 @@ static enum err match_descend(const struct topic_tree *tree, struct topic_match 
 }
 
 enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct slice topic,
-			  struct topic_match *match)
+			  uint64_t topic_hash, struct topic_match *match)
 {
 	struct topic_levels levels = topic_levels_of(topic);
-	uint64_t topic_hash = trie_level_hash(topic);
 	const struct rcu_table_node *expected =
 		topic_trie_expect(&tree->trie, tree->trie.root, topic_hash);
 	struct trie_node *whole;
 	bool literal_only = topic.len > 0 && topic.data[0] == '$';
-	uint32_t count = 1;
+	/* With nothing but filters without wildcards there are no levels to go down. */
+	uint32_t count = __atomic_load_n(&tree->trie.branches, __ATOMIC_ACQUIRE) > 0;
 	struct slice level;
 	enum err err;
 
 	match->own_count = 0;
 	match->has_others = false;
 	memset(match->others, 0, sizeof match->others);
-	err = frontier_reserve(match, count);
+	err = frontier_reserve(match, 1);
 	if (err != ERR_NONE)
 		return err;
 	match->frontier[0] = topic_node_of(tree->trie.root);

@@ -52,8 +52,9 @@ uint64_t topic_tree_generation(const struct topic_tree *tree);
 /* Raises the generation: a subscription was changed where it stands. */
 void topic_tree_touch(struct topic_tree *tree);
 
+/* topic_hash: hash_slice(topic). */
 enum err topic_tree_match(const struct topic_tree *tree, uint16_t worker, struct slice topic,
-			  struct topic_match *match) ERR_CHECKED;
+			  uint64_t topic_hash, struct topic_match *match) ERR_CHECKED;
 
 /* The node of exactly this filter, or NULL. */
 struct topic_node *topic_tree_find(const struct topic_tree *tree, struct slice filter);

@@ -16,6 +16,7 @@
  *   N3  TRIE_HAS_PLUS and TRIE_HAS_HASH say whether there is such a child.
  *   N4  The parent of a node in the table is in the table or the root.
  *   N5  Nothing is below a node of several levels.
+ *   N6  branches is the number of the root's children that are not TRIE_WHOLE.
  */
 #include "route/topic_trie.h"
 
@@ -447,6 +448,8 @@ static void node_link_locked(struct topic_trie *trie, struct trie_node *parent,
 	__atomic_store_n(&parent->children, parent->children + 1, __ATOMIC_RELEASE);
 	__atomic_store_n(&parent->flags, parent->flags | flag_of_kind(node->kind),
 			 __ATOMIC_RELEASE);
+	if (parent == trie->root && node->kind != TRIE_WHOLE)
+		__atomic_store_n(&trie->branches, trie->branches + 1, __ATOMIC_RELEASE);
 }
 
 /* Hangs up the chain below node, and gives its last. */
@@ -518,6 +521,8 @@ static void node_unlink_locked(struct topic_trie *trie, struct trie_node *node)
 	__atomic_store_n(&parent->children, parent->children - 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&parent->flags, parent->flags & (uint8_t)~flag_of_kind(node->kind),
 			 __ATOMIC_RELAXED);
+	if (parent == trie->root && node->kind != TRIE_WHOLE)
+		__atomic_store_n(&trie->branches, trie->branches - 1, __ATOMIC_RELAXED);
 	if (trie->type->on_unlink_locked)
 		trie->type->on_unlink_locked(trie, node);
 	__atomic_store_n(&node->flags, node->flags | TRIE_DEAD, __ATOMIC_RELAXED);
@@ -573,7 +578,7 @@ void topic_trie_audit_locked(const struct topic_trie *trie,
 			     bool (*is_needed)(const struct trie_node *node))
 {
 	uint64_t count = 0, children = trie->root->children;
-	int64_t flags = __builtin_popcount(trie->root->flags), wildcards = 0;
+	int64_t flags = __builtin_popcount(trie->root->flags), wildcards = 0, branches = 0;
 
 	rcu_table_audit(&trie->table);
 	for (struct rcu_table_node *n = &trie->table.segment[0][0]; n; n = n->next) {
@@ -590,6 +595,8 @@ void topic_trie_audit_locked(const struct topic_trie *trie,
 		children += node->children;
 		flags += __builtin_popcount(node->flags);
 		wildcards += flag_of_kind(node->kind) != 0;
+		branches += node->parent == trie->root && node->kind != TRIE_WHOLE;
 	}
+	BUG_ON(branches != (int64_t)trie->branches); /* N6 */
 	BUG_ON(count != trie->table.node_count || count != children || flags != wildcards);
 }

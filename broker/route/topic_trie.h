@@ -93,6 +93,8 @@ struct topic_trie {
 	const struct trie_type *type;
 	struct trie_node *root;	       /* never goes, is not in the table, has no name */
 	uint64_t plus_hash, hash_hash; /* trie_level_hash() of the two wildcards */
+	/* Written with the lock held, read by any thread: */
+	uint64_t branches; /* the root's children but for TRIE_WHOLE */
 
 	pthread_mutex_t lock __attribute__((aligned(64)));
 	/* Dead nodes: those that wait for their grace period, and those that came meanwhile. */

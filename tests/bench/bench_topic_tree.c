@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/rcu.h"
 #include "route/topic_tree.h"
 
@@ -79,7 +80,8 @@ static void measure(struct topic_tree *tree, const struct topic *topics, const c
 		const char *name = topics[i % TOPICS].name;
 
 		rcu_read_section_begin();
-		if (topic_tree_match(tree, 0, slice_from_string(name), &match) != ERR_NONE)
+		if (topic_tree_match(tree, 0, slice_from_string(name),
+				     hash_slice(slice_from_string(name)), &match) != ERR_NONE)
 			exit(1);
 		found += match.own_count + match.has_others;
 		rcu_read_section_end();

@@ -56,6 +56,7 @@ static struct subscription *subscribe(uint16_t worker, const char *filter, unsig
 	return one;
 }
 
+/* Filters without wildcards are found only with the topic's own hash. */
 static struct match_result *find_hashed(const char *topic, uint64_t hash, bool duplicates)
 {
 	struct message *message =
@@ -136,7 +137,7 @@ static void with_duplicates_each_subscription_is_a_target(void **unused)
 	subscribe(MINE, "a/b", 0, (struct subscription){.qos = 0, .id = 10});
 	subscribe(MINE, "a/+", 0, (struct subscription){.qos = 1, .id = 11});
 	subscribe(MINE, "a/#", 0, (struct subscription){.qos = 2, .id = 12});
-	result = find_hashed("a/b", 1, true);
+	result = find_hashed("a/b", hash_slice(slice_from_string("a/b")), true);
 	assert_int_equal(result->target_count, 3);
 	for (uint32_t i = 0; i < 3; i++) {
 		const struct route_target *target = &result->targets[i];
@@ -254,9 +255,9 @@ static void the_same_result_serves_until_a_subscription_changes(void **unused)
 static void topics_with_the_same_hash_do_not_get_each_others_result(void **unused)
 {
 	(void)unused;
-	subscribe(MINE, "a", 0, (struct subscription){.qos = 1});
-	subscribe(MINE, "b", 1, (struct subscription){.qos = 1});
-	subscribe(MINE, "c", 2, (struct subscription){.qos = 1});
+	subscribe(MINE, "a/#", 0, (struct subscription){.qos = 1});
+	subscribe(MINE, "b/#", 1, (struct subscription){.qos = 1});
+	subscribe(MINE, "c/#", 2, (struct subscription){.qos = 1});
 	/* More topics than the set has places, round and round. */
 	for (unsigned round = 0; round < 20; round++) {
 		static const char *const topics[] = {"a", "b", "c", "a", "b"};
@@ -298,8 +299,8 @@ static void a_result_without_a_place_stays_for_who_holds_it(void **unused)
 	(void)unused;
 	subscribe(MINE, "a", 0, (struct subscription){.qos = 1});
 	subscribe(MINE, "b", 1, (struct subscription){.qos = 2});
-	held = find_hashed("a", 1, false);
-	next = find_hashed("b", 2, false);
+	held = find_hashed("a", hash_slice(slice_from_string("a")), false);
+	next = find_hashed("b", hash_slice(slice_from_string("b")), false);
 	assert_ptr_not_equal(held, next);
 	assert_int_equal(held->targets[0].qos, 1);
 	assert_int_equal(next->targets[0].qos, 2);

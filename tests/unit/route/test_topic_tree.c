@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "base/rcu.h"
 #include "mqtt/topic.h"
@@ -66,7 +67,8 @@ static unsigned count_matches(uint16_t worker, const char *topic)
 	unsigned count = 0;
 
 	rcu_read_section_begin();
-	assert_int_equal(topic_tree_match(tree, worker, slice_from_string(topic), &match),
+	assert_int_equal(topic_tree_match(tree, worker, slice_from_string(topic),
+					  hash_slice(slice_from_string(topic)), &match),
 			 ERR_NONE);
 	for (uint32_t i = 0; i < match.own_count; i++)
 		for (struct topic_link *link = match.own[i]; link; link = link->next)
@@ -356,8 +358,8 @@ static bool others_see(struct role *role, unsigned other)
 		return true;
 	snprintf(topic, sizeof topic, "live/%u/%llu", other, (unsigned long long)since / 2 % 50);
 	rcu_read_section_begin();
-	if (topic_tree_match(tree, role->worker, slice_from_string(topic), &role->match) !=
-	    ERR_NONE)
+	if (topic_tree_match(tree, role->worker, slice_from_string(topic),
+			     hash_slice(slice_from_string(topic)), &role->match) != ERR_NONE)
 		role->failures++;
 	seen = role->match.others[other / 64] >> other % 64 & 1;
 	rcu_read_section_end();
