@@ -77,4 +77,20 @@ static inline enum decode_status packet_frame_decode(struct slice input, enum mq
 	return packet_frame_decode_slow(input, version, out_frame, error);
 }
 
+/* What is behind the packet that begins here, nothing of which has been checked; empty if that is
+ * nothing, or not known. To look ahead. */
+static inline struct slice packet_frame_skip(struct slice input)
+{
+	size_t at = 1, len = 0;
+
+	for (; at < input.len && at <= 4; at++) {
+		len |= (size_t)(input.data[at] & 0x7f) << (7 * (at - 1));
+		if (!(input.data[at] & 0x80))
+			break;
+	}
+	if (at >= input.len || at > 4 || input.len - at - 1 <= len)
+		return SLICE_NONE;
+	return slice_of(input.data + at + 1 + len, input.len - at - 1 - len);
+}
+
 #endif

@@ -33,6 +33,24 @@ struct publish_packet {
 enum decode_status publish_decode(const struct packet_frame *frame, enum mqtt_version version,
 				  struct publish_packet *out, struct decode_error *error);
 
+/*
+ * The Topic Name of a PUBLISH with RETAIN that begins here, nothing of which has been checked; empty
+ * if something else begins here, or its topic is not all there.
+ */
+static inline struct slice publish_peek_retained(struct slice input)
+{
+	size_t at = 1, len;
+
+	if (input.len < 5 || (input.data[0] & 0xf1) != (PACKET_PUBLISH << 4 | 1))
+		return SLICE_NONE;
+	while (input.data[at] & 0x80 && at < 4)
+		at++;
+	if (input.len - at < 3)
+		return SLICE_NONE;
+	len = (size_t)(input.data[at + 1] << 8 | input.data[at + 2]);
+	return input.len - at - 3 < len ? SLICE_NONE : slice_of(input.data + at + 3, len);
+}
+
 /* Decodes what a server sent to a client. */
 enum decode_status publish_decode_from_server(const struct packet_frame *frame,
 					      enum mqtt_version version, struct publish_packet *out,

@@ -34,6 +34,7 @@
 #include "base/clock.h"
 #include "base/counters.h"
 #include "route/retained_tree.h"
+#include "route/topic_trail.h"
 #include "store/store.h"
 
 static struct message *message_load(const struct retained_node *node)
@@ -58,32 +59,51 @@ static uint64_t message_bytes(const struct message *message)
 	return (uint64_t)message->topic_len + message->payload_len + message->properties_len;
 }
 
-static void account(struct retained *retained, const struct message *message, bool came)
-{
-	uint64_t one = came ? 1 : (uint64_t)-1;
+struct share {
+	uint64_t count, bytes, of_broker, bytes_of_broker, expiring;
+};
 
-	if (!retained_is_set(message))
-		return;
-	__atomic_add_fetch(&retained->count, one, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&retained->bytes, one * message_bytes(message), __ATOMIC_RELAXED);
-	if (message->flags & MESSAGE_OF_BROKER) {
-		__atomic_add_fetch(&retained->of_broker, one, __ATOMIC_RELAXED);
-		__atomic_add_fetch(&retained->bytes_of_broker, one * message_bytes(message),
-				   __ATOMIC_RELAXED);
-	}
-	if (message->expires_ms != 0)
-		__atomic_add_fetch(&retained->expiring, one, __ATOMIC_RELAXED);
-	COUNT_BY(RETAINED_MESSAGES, one);
-	COUNT_BY(RETAINED_BYTES, one * message_bytes(message));
+static struct share share_of(const struct message *message)
+{
+	bool is_set = retained_is_set(message);
+	bool is_of_broker = is_set && message->flags & MESSAGE_OF_BROKER;
+	uint64_t bytes = is_set ? message_bytes(message) : 0;
+
+	return (struct share){
+		.count = is_set,
+		.bytes = bytes,
+		.of_broker = is_of_broker,
+		.bytes_of_broker = is_of_broker ? bytes : 0,
+		.expiring = is_set && message->expires_ms != 0,
+	};
+}
+
+static void total_change(uint64_t *total, uint64_t plus, uint64_t minus)
+{
+	if (plus != minus)
+		__atomic_add_fetch(total, plus - minus, __ATOMIC_RELAXED);
+}
+
+/* A message of the same size in the place of another changes nothing that all workers write. */
+static void account(struct retained *retained, const struct message *came,
+		    const struct message *went)
+{
+	struct share plus = share_of(came), minus = share_of(went);
+
+	total_change(&retained->count, plus.count, minus.count);
+	total_change(&retained->bytes, plus.bytes, minus.bytes);
+	total_change(&retained->of_broker, plus.of_broker, minus.of_broker);
+	total_change(&retained->bytes_of_broker, plus.bytes_of_broker, minus.bytes_of_broker);
+	total_change(&retained->expiring, plus.expiring, minus.expiring);
+	COUNT_BY(RETAINED_MESSAGES, plus.count - minus.count);
+	COUNT_BY(RETAINED_BYTES, plus.bytes - minus.bytes);
 }
 
 /* The tree's reference ends when the readers of now have left. */
-static void message_leaves(struct retained *retained, struct message *message)
+static void message_leaves(struct message *message)
 {
-	if (!message)
-		return;
-	account(retained, message, false);
-	message_unref_after_readers(message);
+	if (message)
+		message_unref_after_readers(message);
 }
 
 static struct retained *retained_of(struct topic_trie *trie)
@@ -109,7 +129,8 @@ static bool node_retire_locked(struct topic_trie *trie, struct trie_node *trie_n
 		__atomic_store_n(&node->message, message, __ATOMIC_SEQ_CST);
 		return false;
 	}
-	message_leaves(retained_of(trie), message);
+	account(retained_of(trie), NULL, message);
+	message_leaves(message);
 	return true;
 }
 
@@ -231,12 +252,15 @@ void retained_unpin(struct retained *retained, struct retained_node *node)
 		node_prune(retained, node);
 }
 
+enum installed { INSTALLED, INSTALLED_OLDER, INSTALLED_NOT };
+
 /*
- * Gives the message its version and swaps it in. False: the node is going. When a higher version
- * is there already, the message is one that was replaced at once. Inside a section.
+ * Gives the message its version and swaps it in: INSTALLED, and what was there is the caller's to
+ * settle. _OLDER: a higher version is there already, and the message was replaced at once. _NOT: the
+ * node is going. Inside a section, or with the lock held.
  */
-static bool node_install(struct retained *retained, struct retained_node *node,
-			 struct message *message)
+static enum installed node_swap_in(struct retained_node *node, struct message *message,
+				   struct message **out_old)
 {
 	struct message *old = message_load(node);
 
@@ -248,12 +272,29 @@ static bool node_install(struct retained *retained, struct retained_node *node,
 			struct message *unused = message;
 
 			message_unref_shared(NULL, &unused);
-			return old != RETAINED_DEAD;
+			return old == RETAINED_DEAD ? INSTALLED_NOT : INSTALLED_OLDER;
 		}
 	} while (!message_swap(node, &old, message));
-	account(retained, message, true);
-	message_leaves(retained, old);
-	return true;
+	*out_old = old;
+	return INSTALLED;
+}
+
+static void settle(struct retained *retained, const struct message *message, struct message *old)
+{
+	account(retained, message, old);
+	message_leaves(old);
+}
+
+/* False: the node is going. Inside a section. */
+static bool node_install(struct retained *retained, struct retained_node *node,
+			 struct message *message)
+{
+	struct message *old;
+	enum installed installed = node_swap_in(node, message, &old);
+
+	if (installed == INSTALLED)
+		settle(retained, message, old);
+	return installed != INSTALLED_NOT;
 }
 
 /* What counts against a limit: all but the broker's own. */
@@ -286,26 +327,32 @@ static struct retained_node *retained_find(struct retained *retained, struct sli
 	return retained_node_of(topic_trie_find(&retained->trie, topic));
 }
 
-static void pin_locked(struct trie_node *node, void *context)
-{
-	struct retained_node **out_node = context;
+struct installation {
+	struct message *message, *old;
+	enum installed installed;
+};
 
-	*out_node = retained_node_of(node);
-	__atomic_add_fetch(&(*out_node)->pins, 1, __ATOMIC_SEQ_CST);
+/* The node is there, and cannot go as long as the lock is held. */
+static void install_locked(struct trie_node *node, void *context)
+{
+	struct installation *installation = context;
+
+	installation->installed =
+		node_swap_in(retained_node_of(node), installation->message, &installation->old);
 }
 
-/* For a topic that has no node, or one that is going. The pin keeps the new one until it is set.
- * Inside the section that the place is of. */
+/* For a topic that has no node, or one that is going. Inside the section that the place is of. */
 static enum err set_at_new_node(struct retained *retained, struct trie_place *place,
 				struct message *message)
 {
-	struct retained_node *node;
-	enum err err = topic_trie_make(&retained->trie, place, pin_locked, &node);
+	struct installation installation = {.message = message};
+	enum err err = topic_trie_make(&retained->trie, place, install_locked, &installation);
 
 	if (err != ERR_NONE)
 		return err;
-	BUG_ON(!node_install(retained, node, message));
-	retained_unpin(retained, node);
+	BUG_ON(installation.installed == INSTALLED_NOT);
+	if (installation.installed == INSTALLED)
+		settle(retained, message, installation.old);
 	return ERR_NONE;
 }
 
@@ -321,19 +368,30 @@ static void retained_remove(struct retained *retained, struct message *message)
 	rcu_read_section_end();
 }
 
-enum err retained_set(struct worker *me, struct retained *retained, struct message *message)
+static struct retained_node *look_for(struct retained *retained, struct topic_trail *trail,
+				      struct slice topic, struct trie_place *out_place)
+{
+	return retained_node_of(trail ? topic_trail_look(&retained->trie, trail, topic, out_place)
+				      : topic_trie_look(&retained->trie, topic, out_place));
+}
+
+void retained_expect(struct retained *retained, struct topic_trail *trail, struct slice topic)
+{
+	topic_trail_expect(&retained->trie, trail, topic);
+}
+
+enum err retained_set(struct retained *retained, struct topic_trail *trail, struct message *message)
 {
 	struct retained_node *node;
 	struct trie_place place;
 	enum err err = ERR_NONE;
 
-	(void)me;
 	if (!retained_is_set(message)) {
 		retained_remove(retained, message);
 		return ERR_NONE;
 	}
 	rcu_read_section_begin();
-	node = retained_node_of(topic_trie_look(&retained->trie, message_topic(message), &place));
+	node = look_for(retained, trail, message_topic(message), &place);
 	if (!limits_allow(retained, node, message))
 		err = ERR_LIMIT;
 	else if (!node || !node_install(retained, node, message))
@@ -351,31 +409,33 @@ void retained_restore_begin(struct retained *retained, uint64_t floor)
 }
 
 /* The topic twice: the one that stands there is as good. */
-static void restore_at(struct worker *me, struct retained *retained, struct retained_node *node,
-		       struct message *message)
+static void restore_locked(struct trie_node *trie_node, void *context)
 {
+	struct retained_node *node = retained_node_of(trie_node);
+	struct installation *installation = context;
 	struct message *empty = NULL;
 
-	message_ref_shared(message);
-	if (message_swap(node, &empty, message))
-		account(retained, message, true);
+	message_ref_shared(installation->message);
+	if (message_swap(node, &empty, installation->message))
+		installation->installed = INSTALLED;
 	else
-		message_unref_shared(me, &message);
-	retained_unpin(retained, node);
+		installation->old = installation->message;
 }
 
 enum err retained_restore(struct worker *me, struct retained *retained, struct message *message)
 {
-	struct retained_node *node;
+	struct installation installation = {.message = message, .installed = INSTALLED_NOT};
 	struct trie_place place;
 	enum err err;
 
 	rcu_read_section_begin();
 	topic_trie_look(&retained->trie, message_topic(message), &place);
-	err = topic_trie_make(&retained->trie, &place, pin_locked, &node);
-	if (err == ERR_NONE)
-		restore_at(me, retained, node, message);
+	err = topic_trie_make(&retained->trie, &place, restore_locked, &installation);
 	rcu_read_section_end();
+	if (installation.old)
+		message_unref_shared(me, &installation.old);
+	if (installation.installed == INSTALLED)
+		account(retained, message, NULL);
 	return err;
 }
 
@@ -409,7 +469,7 @@ static void replace_by_empty(struct worker *me, struct retained *retained,
 	empty->retained_version = expired->retained_version;
 	message_ref_shared(empty);
 	if (message_swap(node, &expired, empty)) {
-		message_leaves(retained, expired);
+		settle(retained, empty, expired);
 	} else {
 		struct message *unused = empty;
 

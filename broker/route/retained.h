@@ -17,6 +17,9 @@
 struct retained;
 struct retained_cursor;
 
+/* Where a worker's last topic was; all 0 at first. */
+struct topic_trail;
+
 struct retained_settings {
 	uint64_t max_messages; /* 0: no limit */
 	uint64_t max_bytes;    /* 0: no limit */
@@ -29,10 +32,13 @@ void retained_configure(struct retained *retained, const struct retained_setting
 
 /*
  * An empty payload removes [MQTT-3.3.1-6]. Sets message->retained_version (the message is still the
- * caller's alone) and takes a reference of its own. ERR_LIMIT: a limit was met, nothing changed.
+ * caller's alone) and takes a reference of its own. trail: the caller's, or NULL. ERR_LIMIT: a limit
+ * was met, nothing changed.
  */
-enum err retained_set(struct worker *me, struct retained *retained,
+enum err retained_set(struct retained *retained, struct topic_trail *trail,
 		      struct message *message) ERR_CHECKED;
+/* Inside a section, before each message is set: the topic of the next but one, or an empty slice. */
+void retained_expect(struct retained *retained, struct topic_trail *trail, struct slice topic);
 
 /* At a start, before anything is published: what the store has. Versions given out from now on are
  * above floor. */

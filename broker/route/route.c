@@ -459,7 +459,8 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 			return room;
 	}
 	retains = (message->flags & MESSAGE_RETAIN) && !publication->is_retained;
-	if (retains && retained_set(me, route_retained(me), message) != ERR_NONE) {
+	if (retains && retained_set(route_retained(me), &route_worker_of(me)->retained_trail,
+				    message) != ERR_NONE) {
 		counter_add(me->counters, COUNTER_DROPPED_RETAIN_LIMIT, 1);
 		return ROUTE_REFUSED;
 	}
@@ -488,6 +489,13 @@ static enum route_status publish_matched(struct worker *me, struct match_result 
 void route_expect(struct worker *me, uint64_t topic_hash)
 {
 	match_cache_expect(route_worker_of(me)->cache, topic_hash);
+}
+
+void route_expect_retained(struct worker *me, struct slice topic)
+{
+	struct route_worker *route = route_worker_of(me);
+
+	retained_expect(route->route->retained, &route->retained_trail, topic);
 }
 
 enum route_status route_publish(struct worker *me, struct publication *publication)

@@ -122,6 +122,9 @@ void route_ask_keepers(struct worker *me, struct message *message, handle_t publ
 
 /* A publication to the topic with this hash comes soon. Costs nothing, and saves waiting for memory. */
 void route_expect(struct worker *me, uint64_t topic_hash);
+/* Inside a section, before a publication that is to be retained: the topic of the next but one behind
+ * it, if that is to be retained too, or an empty slice. */
+void route_expect_retained(struct worker *me, struct slice topic);
 
 /* Retains (when the message says so), delivers to endpoints of this worker, posts to the others. */
 enum route_status route_publish(struct worker *me, struct publication *publication) ERR_CHECKED;

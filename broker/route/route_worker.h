@@ -8,6 +8,7 @@
 #define NIGHTJAR_ROUTE_ROUTE_WORKER_H
 
 #include "route/match_cache.h"
+#include "route/topic_trail.h"
 
 struct spread;
 struct shared_worker;
@@ -21,6 +22,7 @@ struct route_worker {
 	struct route *route;
 	struct route_settings settings;
 	struct match_cache *cache;
+	struct topic_trail retained_trail;
 	struct handle_table endpoints;
 	struct encoding_cache encodings;
 	struct spread *spreads, **spreads_end; /* fan-outs that go in slices, by turns */

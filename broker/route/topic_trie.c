@@ -32,17 +32,11 @@ struct level {
 	enum trie_kind kind;
 };
 
-static struct level level_of(struct slice name)
+static enum trie_kind kind_of_level(struct slice name)
 {
 	bool is_wildcard = name.len == 1 && (name.data[0] == '+' || name.data[0] == '#');
 
-	return (struct level){
-		.name = name,
-		.hash = trie_level_hash(name),
-		.kind = !is_wildcard	      ? TRIE_LITERAL
-			: name.data[0] == '+' ? TRIE_PLUS
-					      : TRIE_HASH,
-	};
+	return !is_wildcard ? TRIE_LITERAL : name.data[0] == '+' ? TRIE_PLUS : TRIE_HASH;
 }
 
 static uint8_t flag_of_kind(uint8_t kind)
@@ -154,10 +148,22 @@ void topic_trie_fini(struct topic_trie *trie)
 	pthread_mutex_destroy(&trie->lock);
 }
 
+/* Of so many times that the lock is held one is timed: two looks at the clock take as long as what is
+ * done under it. */
+#define TIMED_OF_LOCKS 16u
+
 void topic_trie_lock(struct topic_trie *trie)
 {
 	pthread_mutex_lock(&trie->lock);
-	trie->locked_ns = clock_now_ns();
+	trie->locked_ns = trie->times_locked++ % TIMED_OF_LOCKS == 0 ? clock_now_ns() : 0;
+}
+
+static void record_held(const struct topic_trie *trie, uint64_t locked_ns)
+{
+	enum histogram lock_held = trie->type->lock_held;
+
+	histogram_values_record(&counters_mine->histogram[lock_held], lock_held,
+				clock_now_ns() - locked_ns);
 }
 
 /* On liburcu's thread: the dying have no readers any more, and the next ones' turn comes. */
@@ -185,32 +191,18 @@ static void grace_ended(struct rcu_head *head)
 void topic_trie_unlock(struct topic_trie *trie)
 {
 	bool start = trie->dead && !trie->is_grace_running;
-	enum histogram lock_held = trie->type->lock_held;
-	uint64_t held_ns;
+	uint64_t locked_ns = trie->locked_ns;
 
 	if (start) {
 		trie->is_grace_running = true;
 		trie->dying = trie->dead;
 		trie->dead = NULL;
 	}
-	held_ns = clock_now_ns() - trie->locked_ns;
+	if (locked_ns)
+		record_held(trie, locked_ns);
 	pthread_mutex_unlock(&trie->lock);
-	histogram_values_record(&counters_mine->histogram[lock_held], lock_held, held_ns);
 	if (start)
 		rcu_defer_free(&trie->grace, grace_ended);
-}
-
-/*
- * A node of several levels comes right behind the one of the same hash, so that one walk finds both,
- * and no two of a trie have the same order.
- */
-#define ORDER_LONG 2u
-
-static uint64_t order_of(uint64_t hash, enum trie_kind kind)
-{
-	uint64_t order = rcu_table_order(hash) & ~(uint64_t)ORDER_LONG;
-
-	return kind == TRIE_WHOLE || kind == TRIE_TAIL ? order | ORDER_LONG : order;
 }
 
 static bool node_is(const struct topic_trie *trie, const struct trie_node *node,
@@ -224,7 +216,7 @@ struct trie_node *topic_trie_child(const struct topic_trie *trie, const struct t
 				   enum trie_kind kind, struct slice level, uint64_t level_hash)
 {
 	uint64_t hash = trie_child_hash(parent->table.order, level_hash);
-	uint64_t order = order_of(hash, kind);
+	uint64_t order = trie_order(hash, kind);
 	struct rcu_table_node *node = rcu_table_first(&trie->table, hash, order);
 
 	for (; node; node = rcu_table_find(node, order))
@@ -262,7 +254,8 @@ static struct trie_node *beginning_from(const struct topic_trie *trie,
 {
 	struct rcu_table_node *next = rcu_table_next(at);
 
-	for (; next && rcu_table_rank(next) <= (order | ORDER_LONG); next = rcu_table_next(next))
+	for (; next && rcu_table_rank(next) <= (order | TRIE_ORDER_LONG);
+	     next = rcu_table_next(next))
 		if (rcu_table_rank(next) >= order &&
 		    __atomic_load_n(&node_of(next)->parent, __ATOMIC_RELAXED) == parent &&
 		    name_begins(trie_node_name(trie->type, node_of(next)), level))
@@ -270,22 +263,28 @@ static struct trie_node *beginning_from(const struct topic_trie *trie,
 	return NULL;
 }
 
-struct trie_node *topic_trie_beginning(const struct topic_trie *trie,
-				       const struct trie_node *parent, struct slice level)
+static struct trie_node *beginning_of(const struct topic_trie *trie, const struct trie_node *parent,
+				      struct slice level, uint64_t level_hash)
 {
-	uint64_t hash = trie_child_hash(parent->table.order, trie_level_hash(level));
+	uint64_t hash = trie_child_hash(parent->table.order, level_hash);
 	const struct rcu_table_node *head = rcu_table_head(&trie->table, hash);
-	uint64_t order = order_of(hash, TRIE_LITERAL);
+	uint64_t order = trie_order(hash, TRIE_LITERAL);
 
 	return rcu_table_may_have(head, order) ? beginning_from(trie, head, order, parent, level)
 					       : NULL;
+}
+
+struct trie_node *topic_trie_beginning(const struct topic_trie *trie,
+				       const struct trie_node *parent, struct slice level)
+{
+	return beginning_of(trie, parent, level, trie_level_hash(level));
 }
 
 struct trie_node *topic_trie_beginning_next(const struct topic_trie *trie,
 					    const struct trie_node *parent,
 					    const struct trie_node *child, struct slice level)
 {
-	return beginning_from(trie, &child->table, child->table.order & ~(uint64_t)ORDER_LONG,
+	return beginning_from(trie, &child->table, child->table.order & ~(uint64_t)TRIE_ORDER_LONG,
 			      parent, level);
 }
 
@@ -299,10 +298,13 @@ static bool place_step_to_topic(const struct topic_trie *trie, struct trie_place
 				struct slice level, struct topic_levels behind)
 {
 	const struct trie_node *parent = place->node;
-	struct trie_node *child = topic_trie_beginning(trie, parent, level);
+	uint64_t hash = trie_level_hash(level);
+	struct trie_node *child = beginning_of(trie, parent, level, hash);
 	struct trie_node *literal = NULL;
 	struct slice rest = place_rest(place);
 
+	place->level_len = (uint16_t)level.len;
+	place->level_hash = hash;
 	place->has_tail = false;
 	for (; child; child = topic_trie_beginning_next(trie, parent, child, level)) {
 		if (child->kind == TRIE_LITERAL) {
@@ -325,10 +327,12 @@ static bool place_step_to_topic(const struct topic_trie *trie, struct trie_place
 static bool place_step_to_filter(const struct topic_trie *trie, struct trie_place *place,
 				 struct slice name, struct topic_levels behind)
 {
-	struct level level = level_of(name);
+	uint64_t hash = trie_level_hash(name);
 	struct trie_node *child =
-		topic_trie_child(trie, place->node, level.kind, level.name, level.hash);
+		topic_trie_child(trie, place->node, kind_of_level(name), name, hash);
 
+	place->level_len = (uint16_t)name.len;
+	place->level_hash = hash;
 	if (!child)
 		return false;
 	place->node = child;
@@ -336,16 +340,18 @@ static bool place_step_to_filter(const struct topic_trie *trie, struct trie_plac
 	return true;
 }
 
-/* Goes on down, as far as there are nodes. */
-static void place_descend(const struct topic_trie *trie, struct trie_place *place)
+void topic_trie_go_down(const struct topic_trie *trie, struct trie_place *place)
 {
 	struct topic_levels behind = place->rest;
 	struct slice level;
 
 	if (place->is_whole) {
 		struct slice rest = place_rest(place);
-		struct trie_node *node = topic_trie_whole(trie, rest, trie_level_hash(rest));
+		uint64_t hash = trie_level_hash(rest);
+		struct trie_node *node = topic_trie_whole(trie, rest, hash);
 
+		place->level_len = (uint16_t)rest.len;
+		place->level_hash = hash;
 		if (node) {
 			place->node = node;
 			place->rest.at = NULL;
@@ -367,9 +373,10 @@ struct trie_node *topic_trie_look(const struct topic_trie *trie, struct slice fi
 		.filter = filter,
 		.node = trie->root,
 		.rest = topic_levels_of(filter),
+		.changes = __atomic_load_n(&trie->changes, __ATOMIC_ACQUIRE),
 		.is_whole = !trie->type->holds_topics && !topic_filter_has_wildcard(filter),
 	};
-	place_descend(trie, out_place);
+	topic_trie_go_down(trie, out_place);
 	return out_place->rest.at ? NULL : out_place->node;
 }
 
@@ -389,7 +396,7 @@ static bool chain_add(struct topic_trie *trie, struct trie_node ***end, struct l
 
 	if (!node)
 		return false;
-	*order = order_of(trie_child_hash(*order, level.hash), level.kind);
+	*order = trie_order(trie_child_hash(*order, level.hash), level.kind);
 	node->table.order = *order;
 	**end = node;
 	*end = &node->parent;
@@ -399,20 +406,32 @@ static bool chain_add(struct topic_trie *trie, struct trie_node ***end, struct l
 /* The next node of what is missing: one level, or all that is left where nothing branches. */
 static struct level place_next_level(const struct topic_trie *trie, const struct trie_place *place)
 {
-	struct topic_levels behind = place->rest;
 	struct slice rest = place_rest(place);
-	struct slice name;
-	struct level level;
+	struct level level = {slice_of(rest.data, place->level_len), place->level_hash, TRIE_WHOLE};
 
 	if (place->is_whole)
-		return (struct level){rest, trie_level_hash(rest), TRIE_WHOLE};
-	topic_levels_next(&behind, &name);
-	level = level_of(name);
-	if (trie->type->holds_topics && behind.at && !place->has_tail) {
+		return level;
+	level.kind = kind_of_level(level.name);
+	if (trie->type->holds_topics && rest.len > place->level_len && !place->has_tail) {
 		level.kind = TRIE_TAIL;
 		level.name = rest;
 	}
 	return level;
+}
+
+/* Behind a level whose node is new: nothing is below that. */
+static void place_go_on(struct trie_place *place, struct slice level)
+{
+	const uint8_t *after = level.data + level.len;
+	struct topic_levels rest;
+
+	place->rest.at = after < place->rest.end ? after + 1 : NULL;
+	place->has_tail = false;
+	rest = place->rest;
+	if (topic_levels_next(&rest, &level)) {
+		place->level_len = (uint16_t)level.len;
+		place->level_hash = trie_level_hash(level);
+	}
 }
 
 /* Nodes for what is missing, in their order. */
@@ -425,15 +444,13 @@ static enum err chain_create(struct topic_trie *trie, struct trie_place place,
 	*out_chain = NULL;
 	while (place.rest.at) {
 		struct level level = place_next_level(trie, &place);
-		const uint8_t *after = level.name.data + level.name.len;
 
 		if (!chain_add(trie, &end, level, &order)) {
 			list_destroy(trie, *out_chain);
 			*out_chain = NULL;
 			return ERR_NOMEM;
 		}
-		place.rest.at = after < place.rest.end ? after + 1 : NULL;
-		place.has_tail = false; /* nothing is below a node that is new */
+		place_go_on(&place, level.name);
 	}
 	return ERR_NONE;
 }
@@ -450,6 +467,7 @@ static void node_link_locked(struct topic_trie *trie, struct trie_node *parent,
 			 __ATOMIC_RELEASE);
 	if (parent == trie->root && node->kind != TRIE_WHOLE)
 		__atomic_store_n(&trie->branches, trie->branches + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&trie->changes, trie->changes + 1, __ATOMIC_RELEASE);
 }
 
 /* Hangs up the chain below node, and gives its last. */
@@ -473,9 +491,9 @@ static bool place_is_as_it_was_locked(const struct topic_trie *trie, const struc
 
 	if (place->node->flags & TRIE_DEAD)
 		return false;
-	if (!place->rest.at)
+	if (!place->rest.at || place->changes == trie->changes)
 		return true;
-	place_descend(trie, &now);
+	topic_trie_go_down(trie, &now);
 	return now.node == place->node && now.has_tail == place->has_tail;
 }
 
@@ -484,8 +502,9 @@ static enum err trie_make_once(struct topic_trie *trie, const struct trie_place 
 			       void *context, bool *out_done)
 {
 	struct trie_node *chain;
-	enum err err = chain_create(trie, *place, &chain);
+	enum err err;
 
+	err = chain_create(trie, *place, &chain);
 	if (err != ERR_NONE)
 		return err;
 	rcu_table_prepare(&trie->table);
@@ -517,6 +536,8 @@ static void node_unlink_locked(struct topic_trie *trie, struct trie_node *node)
 	struct trie_node *parent = node->parent;
 
 	rcu_table_remove(&trie->table, &node->table);
+	/* When nobody can find the node any more, and before its memory is used for anything else. */
+	__atomic_store_n(&trie->removals, trie->removals + 1, __ATOMIC_RELEASE);
 	/* Sequentially consistent, for users that keep a node by a count: see retained.c. */
 	__atomic_store_n(&parent->children, parent->children - 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&parent->flags, parent->flags & (uint8_t)~flag_of_kind(node->kind),
@@ -526,8 +547,10 @@ static void node_unlink_locked(struct topic_trie *trie, struct trie_node *node)
 	if (trie->type->on_unlink_locked)
 		trie->type->on_unlink_locked(trie, node);
 	__atomic_store_n(&node->flags, node->flags | TRIE_DEAD, __ATOMIC_RELAXED);
-	__atomic_store_n(&node->parent, trie->dead, __ATOMIC_RELAXED);
+	/* Whoever reads this for a parent finds that a node has gone: see topic_trail.c. */
+	__atomic_store_n(&node->parent, trie->dead, __ATOMIC_RELEASE);
 	trie->dead = node;
+	__atomic_store_n(&trie->changes, trie->changes + 1, __ATOMIC_RELEASE);
 }
 
 void topic_trie_prune_locked(struct topic_trie *trie, struct trie_node *node)

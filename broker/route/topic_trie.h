@@ -95,13 +95,16 @@ struct topic_trie {
 	uint64_t plus_hash, hash_hash; /* trie_level_hash() of the two wildcards */
 	/* Written with the lock held, read by any thread: */
 	uint64_t branches; /* the root's children but for TRIE_WHOLE */
+	uint64_t removals; /* how many nodes have gone */
 
 	pthread_mutex_t lock __attribute__((aligned(64)));
+	uint64_t changes; /* how many nodes came or went; read by any thread */
 	/* Dead nodes: those that wait for their grace period, and those that came meanwhile. */
 	struct trie_node *dying, *dead;
 	struct rcu_head grace;
 	bool is_grace_running;
-	uint64_t locked_ns; /* when the lock was taken that is held now */
+	uint32_t times_locked;
+	uint64_t locked_ns; /* when the lock was taken that is held now; 0: it is not timed */
 
 	struct slab slab __attribute__((aligned(64))); /* of nodes */
 };
@@ -126,6 +129,19 @@ static inline uint64_t trie_child_hash(uint64_t parent_order, uint64_t level_has
 	return x ^ x >> 32;
 }
 
+/*
+ * A node of several levels comes right behind the one of the same hash, so that one walk finds both,
+ * and no two of a trie have the same order.
+ */
+#define TRIE_ORDER_LONG 2u
+
+static inline uint64_t trie_order(uint64_t child_hash, enum trie_kind kind)
+{
+	uint64_t order = rcu_table_order(child_hash) & ~(uint64_t)TRIE_ORDER_LONG;
+
+	return kind == TRIE_WHOLE || kind == TRIE_TAIL ? order | TRIE_ORDER_LONG : order;
+}
+
 static inline struct slice trie_node_name(const struct trie_type *type,
 					  const struct trie_node *node)
 {
@@ -145,14 +161,19 @@ struct trie_place {
 	struct slice filter;
 	struct trie_node *node;	  /* its own, or the last one that there is above it */
 	struct topic_levels rest; /* what is missing below node; rest.at is NULL: nothing */
-	bool is_whole;		  /* rest is one name */
-	bool has_tail;		  /* below node a tail of another topic begins like rest */
+	uint64_t changes;	  /* the trie's, before it was looked at */
+	uint64_t level_hash; /* of the first that is missing; with is_whole of all of the rest */
+	uint16_t level_len;  /* the same */
+	bool is_whole;	     /* rest is one name */
+	bool has_tail;	     /* below node a tail of another topic begins like rest */
 };
 
 /* The node of exactly this filter or topic, or NULL; look() says besides where it would be. */
 struct trie_node *topic_trie_find(const struct topic_trie *trie, struct slice filter);
 struct trie_node *topic_trie_look(const struct topic_trie *trie, struct slice filter,
 				  struct trie_place *out_place);
+/* The rest of looking: from where the place is, as far down as there are nodes. */
+void topic_trie_go_down(const struct topic_trie *trie, struct trie_place *place);
 
 /*
  * A child with this hash will be looked for soon: begins to fetch from memory what that reads first,

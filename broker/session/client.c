@@ -504,6 +504,15 @@ static void packet_too_large(struct client *client, size_t len)
 
 enum step { STEP_NEXT, STEP_STOP };
 
+/* Retained messages seldom come alone, and each has its place somewhere else in memory: that of the
+ * next but one is fetched while this one is handled. With a mount point topics are others, and none
+ * is found. */
+static void expect_behind(struct client *client, struct slice behind)
+{
+	route_expect_retained(client->conn.worker,
+			      publish_peek_retained(packet_frame_skip(behind)));
+}
+
 static enum step take_packet(struct client *client, struct slice rest, size_t *used)
 {
 	uint32_t limit = packet_limit(client);
@@ -524,6 +533,9 @@ static enum step take_packet(struct client *client, struct slice rest, size_t *u
 		return STEP_STOP;
 	}
 	client->conn.in_wanted = 0;
+	if (frame.type == PACKET_PUBLISH && frame.flags & 1)
+		expect_behind(client,
+			      slice_of(rest.data + frame.total_len, rest.len - frame.total_len));
 	if (!dispatch(client, &frame))
 		return STEP_STOP;
 	if (client->answers)

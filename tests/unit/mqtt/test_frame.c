@@ -40,6 +40,35 @@ static void the_total_length_is_known_before_the_body_is_there(void **state)
 	assert_int_equal(frame.total_len, 0);
 }
 
+static void what_is_behind_a_packet_is_found_or_nothing(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t left;
+	} rows[] = {
+		{"", 0},
+		{"c0", 0},
+		{"c0 00", 0},
+		{"c0 00 c0", 1},
+		{"30 03 000000 c0 00", 2},
+		{"30 03 0000", 0},
+		{"30 80", 0},
+		{"30 8000 c000", 2},
+		{"30 ffffffff 01 00", 0},
+		{"30 ffffff7f 00", 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct slice bytes = bytes_of(rows[i].bytes);
+		struct slice behind = packet_frame_skip(bytes);
+
+		assert_int_equal(behind.len, rows[i].left);
+		if (behind.len)
+			assert_ptr_equal(behind.data + behind.len, bytes.data + bytes.len);
+	}
+}
+
 static void remaining_lengths_of_two_three_and_four_bytes_are_read(void **state)
 {
 	static const struct {
@@ -177,6 +206,7 @@ int main(void)
 	const struct CMUnitTest cases[] = {
 		CASE(a_frame_gives_type_flags_and_body),
 		CASE(the_total_length_is_known_before_the_body_is_there),
+		CASE(what_is_behind_a_packet_is_found_or_nothing),
 		CASE(remaining_lengths_of_two_three_and_four_bytes_are_read),
 		CASE(fixed_headers_follow_section_2_1),
 		CASE(only_packets_of_clients_are_known_as_such),

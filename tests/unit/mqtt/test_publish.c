@@ -349,6 +349,33 @@ static void the_header_alone_is_what_stands_before_the_payload(void **state)
 	assert_memory_equal(header, whole.data, len);
 }
 
+static void only_the_topic_of_a_whole_retained_publish_is_peeked_at(void **state)
+{
+	static const struct {
+		const char *bytes, *topic;
+	} rows[] = {
+		{"31 05 0003 'a/b'", "a/b"},
+		{"3b 07 0003 'a/b' 0001", "a/b"},
+		{"31 8001 0003 'a/b' 00", "a/b"},
+		{"30 05 0003 'a/b'", NULL},
+		{"31 05 0003 'a/'", NULL},
+		{"31 80808001 0003 'a/b'", "a/b"},
+		{"31 8080808001 0003 'a/b'", NULL},
+		{"31 02 0000", NULL},
+		{"31 05 00", NULL},
+		{"c0 00", NULL},
+		{"", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct slice topic = publish_peek_retained(bytes_of(rows[i].bytes));
+
+		assert_true(rows[i].topic ? slice_equal_string(topic, rows[i].topic)
+					  : topic.len == 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest cases[] = {
@@ -367,6 +394,7 @@ int main(void)
 		CASE(the_bytes_of_a_publish_are_those_of_the_specification),
 		CASE(sizes_are_right_where_the_remaining_length_grows),
 		CASE(a_packet_beyond_the_protocol_has_no_size),
+		CASE(only_the_topic_of_a_whole_retained_publish_is_peeked_at),
 		CASE(the_header_alone_is_what_stands_before_the_payload),
 	};
 

@@ -16,13 +16,16 @@
 #include "base/rcu.h"
 #include "mqtt/topic.h"
 #include "route/retained.h"
+#include "route/topic_trail.h"
 
 /* All messages here are made outside of workers, so that they have no home. */
 static struct retained *retained;
+static struct topic_trail trail;
 
 static int start(void **unused)
 {
 	(void)unused;
+	trail = (struct topic_trail){0};
 	return retained_create(&(struct retained_settings){0, 0}, &retained) != ERR_NONE;
 }
 
@@ -59,7 +62,7 @@ static uint64_t set_expiring(const char *topic, const char *payload, uint64_t ex
 	struct message *message = message_new(topic, payload, expires_ms);
 	uint64_t version;
 
-	assert_int_equal(retained_set(NULL, retained, message), ERR_NONE);
+	assert_int_equal(retained_set(retained, &trail, message), ERR_NONE);
 	version = message->retained_version;
 	message_drop(NULL, &message);
 	return version;
@@ -137,7 +140,7 @@ static void limits_refuse_what_is_new_and_allow_what_replaces(void **unused)
 	set("1", "x");
 	set("2", "x");
 	message = message_new("3", "x", 0);
-	assert_int_equal(retained_set(NULL, retained, message), ERR_LIMIT);
+	assert_int_equal(retained_set(retained, &trail, message), ERR_LIMIT);
 	message_drop(NULL, &message);
 	assert_true(is_set_to("3", NULL));
 	set("2", "y");
@@ -148,7 +151,7 @@ static void limits_refuse_what_is_new_and_allow_what_replaces(void **unused)
 			      "longer than what is left of the sixty bytes which these messages "
 			      "may have together, by a little",
 			      0);
-	assert_int_equal(retained_set(NULL, retained, message), ERR_LIMIT);
+	assert_int_equal(retained_set(retained, &trail, message), ERR_LIMIT);
 	message_drop(NULL, &message);
 	assert_true(is_set_to("3", "x"));
 }
@@ -386,6 +389,7 @@ enum { WRITERS = 4, TOPICS = 8, ROUNDS = 4000 };
 
 struct writer {
 	struct counters counters;
+	struct topic_trail trail;
 	pthread_t thread;
 	unsigned seed;
 	uint64_t highest[TOPICS]; /* version of the last of mine, by topic */
@@ -411,7 +415,10 @@ static void *write_at_random(void *context)
 		snprintf(name, sizeof name, topic % 2 ? "t/%u/below" : "t/%u", topic / 2);
 		content.topic = slice_from_string(name);
 		message = message_create(NULL, &content);
-		writer->failures += retained_set(NULL, retained, message) != ERR_NONE;
+		rcu_read_section_begin();
+		retained_expect(retained, &writer->trail, content.topic);
+		rcu_read_section_end();
+		writer->failures += retained_set(retained, &writer->trail, message) != ERR_NONE;
 		/* A removal where there was nothing gets a version that says nothing. */
 		if (message->retained_version > writer->highest[topic]) {
 			writer->highest[topic] = message->retained_version;
@@ -463,6 +470,7 @@ static int stop;
 static void *change_around(void *context)
 {
 	unsigned seed = *(unsigned *)context;
+	struct topic_trail own_trail = {0};
 	struct counters counters;
 	char name[48];
 
@@ -477,7 +485,7 @@ static void *change_around(void *context)
 		snprintf(name, sizeof name, seed % 3 ? "s/%u/gone/%u" : "s/%u", n % 100, n / 100);
 		content.topic = slice_from_string(name);
 		message = message_create(NULL, &content);
-		if (retained_set(NULL, retained, message) != ERR_NONE)
+		if (retained_set(retained, &own_trail, message) != ERR_NONE)
 			abort();
 		message_drop(NULL, &message);
 	}
