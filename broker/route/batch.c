@@ -90,14 +90,6 @@ static void deliver_one(struct worker *me, struct publish_batch *batch, struct m
 	match_result_unref(&result);
 }
 
-static void message_fetch(const struct message *message)
-{
-	const char *at = (const char *)message;
-
-	for (size_t line = 0; line < 4; line++)
-		__builtin_prefetch(at + line * 64);
-}
-
 static void batch_on_arrive(struct worker *me, struct letter *letter)
 {
 	struct publish_batch *batch = (struct publish_batch *)letter;
@@ -105,10 +97,10 @@ static void batch_on_arrive(struct worker *me, struct letter *letter)
 
 	batch->pending = 1;
 	for (uint32_t i = 0; i < batch->count && i < FETCH_MESSAGE; i++)
-		message_fetch(batch->messages[i]);
+		message_expect(batch->messages[i]);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		if (i + FETCH_MESSAGE < batch->count)
-			message_fetch(batch->messages[i + FETCH_MESSAGE]);
+			message_expect(batch->messages[i + FETCH_MESSAGE]);
 		if (i + FETCH_MATCH < batch->count)
 			match_cache_expect(route->cache,
 					   batch->messages[i + FETCH_MATCH]->topic_hash);

@@ -72,20 +72,20 @@ struct message {
 		struct rcu_head deferred;     /* a retained message waiting for its readers */
 	};
 
-	/* Frozen after message_create(). */
-	uint64_t number;	   /* 64 bits, unique in this process: worker in the upper 16 */
-	uint64_t arrived_us;	   /* clock_fine_us() of the turn that read it */
-	uint64_t expires_ms;	   /* clock_now_ms() at which it expires; 0: never */
-	uint64_t topic_hash;	   /* hash_bytes(topic) */
-	uint64_t origin_handle;	   /* handle_t of the publishing session; 0: none */
-	struct origin *origin;	   /* NULL: the broker itself */
-	uint64_t retained_version; /* set by retained_set() before anybody else sees it */
+	/* Frozen after message_create(). First what is looked at again when it is sent and freed. */
+	struct origin *origin; /* NULL: the broker itself */
 	uint32_t payload_len;
 	uint32_t properties_len;
 	uint16_t topic_len;
-	uint16_t home; /* WORKER_NONE: none */
-	uint8_t qos;   /* as published */
-	uint8_t flags; /* enum message_flag */
+	uint16_t home;		   /* WORKER_NONE: none */
+	uint8_t qos;		   /* as published */
+	uint8_t flags;		   /* enum message_flag */
+	uint64_t expires_ms;	   /* clock_now_ms() at which it expires; 0: never */
+	uint64_t topic_hash;	   /* hash_bytes(topic) */
+	uint64_t number;	   /* 64 bits, unique in this process: worker in the upper 16 */
+	uint64_t arrived_us;	   /* clock_fine_us() of the turn that read it */
+	uint64_t origin_handle;	   /* handle_t of the publishing session; 0: none */
+	uint64_t retained_version; /* set by retained_set() before anybody else sees it */
 	uint8_t bytes[];
 };
 
@@ -134,6 +134,22 @@ struct message *message_create(struct worker *me, const struct message_content *
 static inline uint8_t *message_properties_room(struct message *m)
 {
 	return m->bytes + 2 + m->topic_len + m->payload_len;
+}
+
+/* Its memory will be needed soon: fetched from wherever it is, while something else is done. */
+static inline void message_expect(const struct message *m)
+{
+	const char *at = (const char *)m;
+
+	for (size_t line = 0; line < 4; line++)
+		__builtin_prefetch(at + line * 64);
+}
+
+/* The same for one that will only be dropped. */
+static inline void message_expect_end(const struct message *m)
+{
+	__builtin_prefetch(m);
+	__builtin_prefetch((const char *)m + 48); /* a block may begin anywhere in a line */
 }
 
 /* One more use on this worker. The caller must already be sure that the message lives. */

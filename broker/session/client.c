@@ -566,6 +566,7 @@ static size_t client_on_bytes(struct connection *conn, struct slice bytes)
 	size_t used = 0;
 
 	rcu_read_section_begin();
+	client->flags &= (uint8_t)~CLIENT_PUMP_IS_DUE;
 	while (used < bytes.len && !connection_is_closing(conn) &&
 	       !(conn->flags & CONNECTION_PAUSED)) {
 		struct slice rest = slice_of(bytes.data + used, bytes.len - used);
@@ -574,6 +575,9 @@ static size_t client_on_bytes(struct connection *conn, struct slice bytes)
 		    take_packet(client, rest, &used) == STEP_STOP)
 			break;
 	}
+	/* Once for all answers, of which a client that reads many messages at once sends as many. */
+	if ((client->flags & CLIENT_PUMP_IS_DUE) && client->session)
+		session_pump(conn->worker, client->session);
 	rcu_read_section_end();
 	return used;
 }

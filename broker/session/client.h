@@ -39,6 +39,7 @@ enum client_flag {
 	CLIENT_IS_BRIDGE = 1 << 2,   /* a mosquitto bridge: RETAIN as published, No Local */
 	CLIENT_MAY_RETAIN = 1 << 3,  /* CONNACK said so */
 	CLIENT_HOLDS_PLACE = 1 << 4, /* counts for its listener's max_connections */
+	CLIENT_PUMP_IS_DUE = 1 << 5, /* what was just read has made room for its session to send */
 };
 
 /* Why it is not read. Several may hold at once; it goes on when the last is gone. */

@@ -182,7 +182,7 @@ void session_finish_slot(struct worker *me, struct session *session, struct wind
 
 	/* Answers come in order: the next one is for a message that nobody has touched for a while. */
 	if (next)
-		__builtin_prefetch(next->out.message);
+		message_expect_end(next->out.message);
 	counter_sub(me->counters, COUNTER_MESSAGES_INFLIGHT, 1);
 	/* What goes back to its group the group takes over in the store. */
 	if (outcome != SHARED_BACK)

@@ -8,6 +8,9 @@
 #include "session/keep.h"
 #include "session/sending.h"
 
+/* What was queued has left the caches by now: so far ahead its memory is asked for. */
+#define PUMP_AHEAD 3u
+
 static void send_pubrel(struct worker *me, struct client *client, struct window *window,
 			struct window_slot *slot)
 {
@@ -91,6 +94,8 @@ void session_pump(struct worker *me, struct session *session)
 		return;
 	while (session_online_client(session) && client_has_room(session->client) &&
 	       (head = queue_head(session->queue)) != NULL) {
+		if (session->queue->count > PUMP_AHEAD)
+			message_expect(queue_at(session->queue, PUMP_AHEAD)->message);
 		if (!pump_one(me, session, head))
 			break;
 	}
@@ -118,7 +123,7 @@ void session_on_puback(struct worker *me, struct session *session, uint16_t pack
 	if (!slot || slot->out.qos != 1 || slot->state != WINDOW_SENT)
 		return; /* an answer to nothing changes nothing */
 	session_finish_slot(me, session, slot, outcome_of(me, reason_code));
-	session_pump(me, session);
+	session->client->flags |= CLIENT_PUMP_IS_DUE;
 }
 
 void session_on_pubrec(struct worker *me, struct session *session, uint16_t packet_id,
@@ -135,7 +140,7 @@ void session_on_pubrec(struct worker *me, struct session *session, uint16_t pack
 	}
 	if (reason_code_is_error(reason_code)) {
 		session_finish_slot(me, session, slot, outcome_of(me, reason_code));
-		session_pump(me, session);
+		client->flags |= CLIENT_PUMP_IS_DUE;
 		return;
 	}
 	/* From here on only the identifier counts; a shared group is done with it as well once the
@@ -157,7 +162,7 @@ void session_on_pubcomp(struct worker *me, struct session *session, uint16_t pac
 	if (!slot || slot->out.qos != 2 || slot->state != WINDOW_RELEASED)
 		return;
 	session_finish_slot(me, session, slot, SHARED_DONE);
-	session_pump(me, session);
+	session->client->flags |= CLIENT_PUMP_IS_DUE;
 }
 
 /* The connection or the session ends. */

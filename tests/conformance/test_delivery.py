@@ -396,6 +396,29 @@ def receive_maximum(t):
     client.expect_alive()
 
 
+@case("Answers that come together make room for as many, before what is published with them",
+      v5="4.9.0-2 4.6.0-6", v311="4.6.0-6", conf="max_inflight_messages 3\n")
+def answers_together(t):
+    topic = t.topic()
+    client, publisher = t.open(), t.open("publisher")
+    client.subscribe((topic, 2))
+    for number in range(8):
+        publisher.publish(topic, b"%d" % number, qos=1)
+    held = [client.expect(PUBLISH, payload=b"%d" % n) for n in range(3)]
+    client.expect_alive()
+    client.send(b"".join(puback(p.packet_id) for p in held)
+                + publish(topic, b"8", 1, 1, version=t.version))
+    got = [client.recv() for _ in range(4)]
+    client.expect_alive()
+    assert [p.packet_id for p in got if p.type == PUBACK] == [1], got
+    held = [p for p in got if p.type == PUBLISH]
+    assert [p.payload for p in held] == [b"3", b"4", b"5"], got
+    client.send(b"".join(puback(p.packet_id) for p in held))
+    for number in (6, 7, 8):
+        client.finish(client.expect(PUBLISH, payload=b"%d" % number))
+    client.expect_alive()
+
+
 @case("A PUBREC of 0x80 or above gives the quota back", v5="4.9.0-2 3.3.4-9")
 def quota_after_refusal(t):
     topic = t.topic()
