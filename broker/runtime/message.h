@@ -105,6 +105,12 @@ static inline struct slice message_topic(const struct message *m)
 	return slice_of(m->bytes + 2, m->topic_len);
 }
 
+/* With its length in front, as it is sent. */
+static inline struct slice message_topic_field(const struct message *m)
+{
+	return slice_of(m->bytes, 2u + m->topic_len);
+}
+
 static inline struct slice message_payload(const struct message *m)
 {
 	return slice_of(m->bytes + 2 + m->topic_len, m->payload_len);

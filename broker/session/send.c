@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "mqtt/publish_brief.h"
 #include "session/sending.h"
 
 /* Aliases are looked for one by one, so there are few, whatever the client would take. */
@@ -93,8 +94,8 @@ static void sample_latency(struct worker *me, const struct session *session,
 		me->sampled_us = message->arrived_us;
 }
 
-static void count_sent(struct worker *me, const struct session *session,
-		       const struct message *message, bool retain)
+static inline void count_sent(struct worker *me, const struct session *session,
+			      const struct message *message, bool retain)
 {
 	if (__builtin_expect(!me->sampled_us, 0))
 		sample_latency(me, session, message, retain);
@@ -111,8 +112,43 @@ static bool fits_client(struct worker *me, const struct client *client, size_t s
 	return false;
 }
 
-enum sent send_publish(struct worker *me, struct session *session, const struct outgoing *out,
-		       uint16_t packet_id, bool dup)
+/* Nothing is sent but what stands in the message, and a Packet Identifier. */
+static inline bool is_brief(struct worker *me, const struct session *session,
+			    const struct message *message)
+{
+	const struct client *client = session->client;
+
+	return !message->expires_ms && !client->topic_alias_maximum &&
+	       (!message->properties_len || client->version != MQTT_V5) &&
+	       !session_profile(me, session)->mount_point.len;
+}
+
+__attribute__((always_inline)) static inline enum sent send_brief(struct worker *me,
+								  const struct session *session,
+								  const struct message *message,
+								  struct publish_brief *packet)
+{
+	struct client *client = session->client;
+	uint8_t *room;
+	size_t size;
+
+	packet->version = client->version;
+	packet->topic = message_topic_field(message);
+	packet->payload = message_payload(message);
+	size = publish_brief_size(packet);
+	if (!fits_client(me, client, size))
+		return SENT_NEVER;
+	room = client_reserve(client, size);
+	if (!room)
+		return SENT_NO_CLIENT;
+	connection_wrote(&client->conn, publish_brief_encode(room, packet));
+	count_sent(me, session, message, packet->retain);
+	trace_message(session, "sent", message_topic(message), packet->qos);
+	return SENT_YES;
+}
+
+static enum sent send_with_properties(struct worker *me, struct session *session,
+				      const struct outgoing *out, uint16_t packet_id, bool dup)
 {
 	struct client *client = session->client;
 	struct publish_encoding encoding;
@@ -151,6 +187,20 @@ enum sent send_publish(struct worker *me, struct session *session, const struct 
 	count_sent(me, session, out->message, encoding.retain);
 	trace_message(session, "sent", message_topic(out->message), out->qos);
 	return SENT_YES;
+}
+
+enum sent send_publish(struct worker *me, struct session *session, const struct outgoing *out,
+		       uint16_t packet_id, bool dup)
+{
+	struct publish_brief brief;
+
+	if (out->id_count || !is_brief(me, session, out->message))
+		return send_with_properties(me, session, out, packet_id, dup);
+	brief.qos = out->qos;
+	brief.dup = dup;
+	brief.retain = (out->flags & OUTGOING_RETAIN) != 0;
+	brief.packet_id = packet_id;
+	return send_brief(me, session, out->message, &brief);
 }
 
 /* QoS 0: encoded once for all receivers of the same version and RETAIN flag. */
@@ -200,38 +250,22 @@ static void send_shared(struct worker *me, struct client *client, const struct d
 	trace_message(client->session, "sent", message_topic(delivery->message), 0);
 }
 
-/* The only receiver: straight into its output, without the copy that others would share. */
-static void send_plain(struct worker *me, struct client *client, const struct delivery *delivery)
-{
-	struct publish_encoding encoding;
-	uint8_t *room;
-	size_t size;
-
-	if (!encoding_begin(me, client, delivery->message, &encoding))
-		return;
-	encoding.retain = delivery->retain;
-	size = publish_encoded_size(&encoding);
-	if (!fits_client(me, client, size))
-		return;
-	room = connection_reserve(&client->conn, size);
-	if (!room)
-		return;
-	connection_wrote(&client->conn, publish_encode(room, &encoding));
-	count_sent(me, client->session, delivery->message, delivery->retain);
-	trace_message(client->session, "sent", message_topic(delivery->message), 0);
-}
-
 void send_qos0(struct worker *me, struct session *session, const struct delivery *delivery)
 {
 	struct client *client = session->client;
 	struct outgoing out;
 
-	if (delivery->subscription_id_count == 0 && client->topic_alias_maximum == 0 &&
-	    session_profile(me, session)->mount_point.len == 0) {
-		if (delivery->encodings)
-			send_shared(me, client, delivery);
-		else
-			send_plain(me, client, delivery);
+	/* The only receiver gets it straight into its output. */
+	if (!delivery->encodings && !delivery->subscription_id_count &&
+	    is_brief(me, session, delivery->message)) {
+		struct publish_brief packet = {.retain = delivery->retain};
+
+		(void)send_brief(me, session, delivery->message, &packet);
+		return;
+	}
+	if (delivery->encodings && !delivery->subscription_id_count &&
+	    !client->topic_alias_maximum && !session_profile(me, session)->mount_point.len) {
+		send_shared(me, client, delivery);
 		return;
 	}
 	if (outgoing_init(me, &out, delivery) != ERR_NONE) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "support.h"
 
+#include "mqtt/publish_brief.h"
+
 static enum decode_status decode(const struct packet_frame *frame, enum mqtt_version version,
 				 struct decode_error *error)
 {
@@ -376,6 +378,76 @@ static void only_the_topic_of_a_whole_retained_publish_is_peeked_at(void **state
 	}
 }
 
+/* Around the sizes where the Remaining Length grows by a byte. */
+static const size_t payload_lengths[] = {0,	1,     100,   117,   118,   119,   120,
+					 121,	122,   123,   124,   16370, 16375, 16376,
+					 16377, 16378, 16379, 16380, 70000};
+
+static void assert_brief_is_the_same(enum mqtt_version version, uint8_t qos, unsigned flags,
+				     struct slice payload)
+{
+	struct publish_brief brief = {
+		.version = version,
+		.qos = qos,
+		.dup = (flags & 1) != 0,
+		.retain = (flags & 2) != 0,
+		.packet_id = 0x1234,
+		.topic = bytes_of("0003 'a/b'"),
+		.payload = payload,
+	};
+	struct publish_encoding publish = {
+		.version = version,
+		.qos = qos,
+		.dup = brief.dup,
+		.retain = brief.retain,
+		.packet_id = brief.packet_id,
+		.topic = SLICE_LITERAL("a/b"),
+		.payload = payload,
+	};
+	struct slice packet = encoded(&publish);
+	uint8_t *out = malloc(packet.len);
+
+	assert_non_null(out);
+	assert_int_equal(publish_brief_size(&brief), packet.len);
+	assert_int_equal(publish_brief_encode(out, &brief), packet.len);
+	assert_memory_equal(out, packet.data, packet.len);
+	free(out);
+}
+
+static void a_brief_publish_is_encoded_as_any_other(void **state)
+{
+	static const enum mqtt_version versions[] = {MQTT_V31, MQTT_V311, MQTT_V5};
+	uint8_t *payload = calloc(1, 70000);
+
+	(void)state;
+	assert_non_null(payload);
+	for (size_t v = 0; v < COUNT_OF(versions); v++)
+		for (uint8_t qos = 0; qos <= 2; qos++)
+			for (unsigned flags = 0; flags < 4; flags++)
+				for (size_t i = 0; i < COUNT_OF(payload_lengths); i++)
+					assert_brief_is_the_same(versions[v], qos, flags,
+								 slice_of(payload,
+									  payload_lengths[i]));
+	free(payload);
+}
+
+static void a_brief_publish_beyond_the_protocol_has_no_size(void **state)
+{
+	struct publish_brief brief = {
+		.version = MQTT_V5,
+		.qos = 1,
+		.topic = bytes_of("0001 't'"),
+		.payload = {NULL, VARINT_MAX - 6},
+	};
+
+	(void)state;
+	assert_int_equal(publish_brief_size(&brief), (size_t)VARINT_MAX + 5);
+	brief.payload.len++;
+	assert_int_equal(publish_brief_size(&brief), 0);
+	brief.version = MQTT_V311;
+	assert_int_equal(publish_brief_size(&brief), (size_t)VARINT_MAX + 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest cases[] = {
@@ -396,6 +468,8 @@ int main(void)
 		CASE(a_packet_beyond_the_protocol_has_no_size),
 		CASE(only_the_topic_of_a_whole_retained_publish_is_peeked_at),
 		CASE(the_header_alone_is_what_stands_before_the_payload),
+		CASE(a_brief_publish_is_encoded_as_any_other),
+		CASE(a_brief_publish_beyond_the_protocol_has_no_size),
 	};
 
 	return cmocka_run_group_tests(cases, NULL, release_all);
