@@ -29,6 +29,25 @@ static inline uint64_t load_word(const uint8_t *at)
 	return word;
 }
 
+/* All bytes of a text of one to seven, some of them more than once. */
+static inline uint64_t short_word(struct slice text)
+{
+	const uint8_t *end = text.data + text.len;
+	uint32_t first, last;
+	uint16_t two, more;
+
+	if (text.len >= 4) {
+		memcpy(&first, text.data, sizeof first);
+		memcpy(&last, end - sizeof last, sizeof last);
+		return (uint64_t)first << 32 | last;
+	}
+	if (text.len == 1)
+		return EVERY_BYTE(*text.data);
+	memcpy(&two, text.data, sizeof two);
+	memcpy(&more, end - sizeof more, sizeof more);
+	return 0x100000001ULL * ((uint32_t)two << 16 | more);
+}
+
 static inline bool is_continuation(uint8_t byte)
 {
 	return (byte & 0xc0) == 0x80;
@@ -71,6 +90,8 @@ bool utf8_is_valid_without(struct slice text, uint8_t a, uint8_t b)
 	uint64_t word_a = EVERY_BYTE(a), word_b = EVERY_BYTE(b);
 	size_t len;
 
+	if (text.len > 0 && text.len < 8 && word_is_plain(short_word(text), word_a, word_b))
+		return true;
 	while (at < end) {
 		if (end - at >= 8 && word_is_plain(load_word(at), word_a, word_b)) {
 			at += 8;

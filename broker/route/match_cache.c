@@ -271,8 +271,8 @@ static struct match_result *match_now(struct match_cache *cache, const struct me
 	return result;
 }
 
-static bool entry_is(const struct match_entry *entry, const struct message *message,
-		     uint64_t generation)
+static inline bool entry_is(const struct match_entry *entry, const struct message *message,
+			    uint64_t generation)
 {
 	return entry->hash == message->topic_hash && entry->generation == generation &&
 	       entry->result && entry->result->topic_len == message->topic_len &&

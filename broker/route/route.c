@@ -259,9 +259,9 @@ static void deliver_to_target(struct worker *me, struct endpoint *endpoint,
 	endpoint->ops->deliver(me, endpoint, delivery);
 }
 
-void route_deliver_range(struct worker *me, struct message *message,
-			 const struct match_result *result, const struct delivery_origin *origin,
-			 uint32_t from, uint32_t to, bool by_handle)
+__attribute__((always_inline)) static inline void deliver_range(
+	struct worker *me, struct message *message, const struct match_result *result,
+	const struct delivery_origin *origin, uint32_t from, uint32_t to, bool by_handle)
 {
 	struct route_worker *route = route_worker_of(me);
 	struct delivery delivery = {.message = message, .origin = *origin};
@@ -283,6 +283,13 @@ void route_deliver_range(struct worker *me, struct message *message,
 		delivery_set(&delivery, &route->settings, result, target);
 		deliver_to_target(me, endpoint, target, &delivery);
 	}
+}
+
+void route_deliver_range(struct worker *me, struct message *message,
+			 const struct match_result *result, const struct delivery_origin *origin,
+			 uint32_t from, uint32_t to, bool by_handle)
+{
+	deliver_range(me, message, result, origin, from, to, by_handle);
 }
 
 bool route_letter_deliver(struct worker *me, struct publish_letter *letter,
@@ -430,8 +437,8 @@ static void deliver_here(struct worker *me, struct match_result *result,
 			 struct publication *publication)
 {
 	if (!goes_in_slices(me, publication->message, result)) {
-		route_deliver_range(me, publication->message, result, &publication->origin, 0,
-				    result->target_count, false);
+		deliver_range(me, publication->message, result, &publication->origin, 0,
+			      result->target_count, false);
 		return;
 	}
 	publication->is_spreading = true;

@@ -141,7 +141,7 @@ struct message *message_create(struct worker *me, const struct message_content *
 	return m;
 }
 
-static void message_free(struct worker *me, struct message *m)
+static inline void message_free(struct worker *me, struct message *m)
 {
 	size_t size = message_size_of(m);
 
@@ -192,15 +192,21 @@ void message_ref_shared(struct message *m)
 	__atomic_add_fetch(&m->shared_refs, 1, __ATOMIC_RELAXED);
 }
 
+/* Out of line: most uses end without it, and need no stack for it. */
+__attribute__((noinline)) static void drop_shared(struct worker *me, struct message *m)
+{
+	/* Who holds the only one needs no atomic subtraction: nobody can add to it (M2). */
+	if (__atomic_load_n(&m->shared_refs, __ATOMIC_ACQUIRE) == 1 ||
+	    __atomic_sub_fetch(&m->shared_refs, 1, __ATOMIC_ACQ_REL) == 0)
+		message_end(me, m);
+}
+
 void message_unref_shared(struct worker *me, struct message **message)
 {
 	struct message *m = *message;
 
 	*message = NULL;
-	/* Who holds the only one needs no atomic subtraction: nobody can add to it (M2). */
-	if (__atomic_load_n(&m->shared_refs, __ATOMIC_ACQUIRE) == 1 ||
-	    __atomic_sub_fetch(&m->shared_refs, 1, __ATOMIC_ACQ_REL) == 0)
-		message_end(me, m);
+	drop_shared(me, m);
 }
 
 void message_use(struct worker *me, struct message *m)
@@ -215,14 +221,13 @@ void message_drop(struct worker *me, struct message **message)
 {
 	struct message *m = *message;
 
-	if (!is_home(me, m)) {
-		message_unref_shared(me, message);
-		return;
-	}
-	BUG_ON(m->local_uses == 0);
-	if (--m->local_uses == 0)
-		message_unref_shared(me, message);
 	*message = NULL;
+	if (is_home(me, m)) {
+		BUG_ON(m->local_uses == 0);
+		if (--m->local_uses > 0)
+			return;
+	}
+	drop_shared(me, m);
 }
 
 static void message_readers_left(struct rcu_head *head)

@@ -45,19 +45,6 @@ void client_log_fields(const struct client *client, char *text, struct log_field
 
 /* Bytes out. */
 
-uint8_t *client_reserve(struct client *client, size_t len)
-{
-	if (client->state == CLIENT_ENDING)
-		return NULL;
-	return connection_reserve(&client->conn, len);
-}
-
-void client_sent(struct client *client, enum counter packet, size_t len)
-{
-	connection_wrote(&client->conn, len);
-	counter_add(client->conn.worker->counters, packet, 1);
-}
-
 static enum counter ack_counter(enum packet_type type)
 {
 	switch (type) {
@@ -76,10 +63,7 @@ void client_send_ack(struct client *client, enum packet_type type, uint16_t pack
 	size_t len;
 
 	if (reason_code == RC_SUCCESS) {
-		room = client_reserve(client, ACK_BRIEF_BYTES);
-		if (room)
-			client_sent(client, ack_counter(type),
-				    ack_encode_success(room, type, packet_id));
+		client_send_success(client, type, ack_counter(type), packet_id);
 		return;
 	}
 	room = client_reserve(client, ack_encoded_size(client->version, &ack));
@@ -415,11 +399,10 @@ static void client_on_unexpected(struct client *client, const struct packet_fram
 	client_protocol_error(client, &error);
 }
 
-/* false: parked, the packet comes again. */
+/* All but PUBLISH. false: parked, the packet comes again. */
 static bool dispatch_online(struct client *client, const struct packet_frame *frame)
 {
 	switch (frame->type) {
-	case PACKET_PUBLISH: return client_on_publish(client, frame);
 	case PACKET_SUBSCRIBE: return client_on_subscribe(client, frame);
 	case PACKET_UNSUBSCRIBE: return client_on_unsubscribe(client, frame);
 	case PACKET_PUBACK:
@@ -433,10 +416,11 @@ static bool dispatch_online(struct client *client, const struct packet_frame *fr
 	}
 }
 
-static bool dispatch(struct client *client, const struct packet_frame *frame)
+static inline bool dispatch(struct client *client, const struct packet_frame *frame)
 {
 	if (client->state == CLIENT_ONLINE)
-		return dispatch_online(client, frame);
+		return frame->type == PACKET_PUBLISH ? client_on_publish(client, frame)
+						     : dispatch_online(client, frame);
 	if (client->state == CLIENT_ACCEPTED && frame->type == PACKET_CONNECT) {
 		if (!session_worker_of(client->conn.worker)->is_serving) {
 			client_park(client, PARK_START);
@@ -513,7 +497,7 @@ static void expect_behind(struct client *client, struct slice behind)
 			      publish_peek_retained(packet_frame_skip(behind)));
 }
 
-static enum step take_packet(struct client *client, struct slice rest, size_t *used)
+static inline enum step take_packet(struct client *client, struct slice rest, size_t *used)
 {
 	uint32_t limit = packet_limit(client);
 	struct packet_frame frame;
@@ -554,7 +538,10 @@ static bool take_brief_answer(struct client *client, struct slice rest, size_t *
 	if (client->state != CLIENT_ONLINE || !ack_decode_brief(rest, &type, &packet_id))
 		return false;
 	client->conn.in_wanted = 0;
-	take_answer(client, type, packet_id, RC_SUCCESS);
+	if (type == PACKET_PUBACK)
+		session_on_puback(client->conn.worker, client->session, packet_id, RC_SUCCESS);
+	else
+		take_answer(client, type, packet_id, RC_SUCCESS);
 	counter_add(client->conn.worker->counters, received_counter[type], 1);
 	*used += ACK_BRIEF_BYTES;
 	return true;

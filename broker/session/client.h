@@ -210,10 +210,29 @@ void client_unpark(struct client *client, enum park reason);
 void client_on_serving(struct client *client);
 
 /* A packet made of one of the encoders: reserve, encode, count. NULL: closing, nothing to do. */
-uint8_t *client_reserve(struct client *client, size_t len);
-void client_sent(struct client *client, enum counter packet, size_t len);
+static inline uint8_t *client_reserve(struct client *client, size_t len)
+{
+	return client->state == CLIENT_ENDING ? NULL : connection_reserve(&client->conn, len);
+}
+
+static inline void client_sent(struct client *client, enum counter packet, size_t len)
+{
+	connection_wrote(&client->conn, len);
+	counter_add(client->conn.worker->counters, packet, 1);
+}
+
 void client_send_ack(struct client *client, enum packet_type type, uint16_t packet_id,
 		     uint8_t reason_code);
+
+/* The same for RC_SUCCESS, which is four bytes in every version. counter: the one of type. */
+static inline void client_send_success(struct client *client, enum packet_type type,
+				       enum counter counter, uint16_t packet_id)
+{
+	uint8_t *room = client_reserve(client, ACK_BRIEF_BYTES);
+
+	if (room)
+		client_sent(client, counter, ack_encode_success(room, type, packet_id));
+}
 
 /* Arms the keep alive timer; called once online. */
 void client_watch_keep_alive(struct client *client);

@@ -27,26 +27,17 @@ uint32_t session_window_limit(struct worker *me, const struct session *session)
 	return limit;
 }
 
-bool window_has_room(struct worker *me, const struct session *session)
-{
-	const struct session_settings *settings = session_worker_of(me)->settings;
-	const struct window *window = session->window;
-
-	if (!window)
-		return true;
-	if (window->unsent > window->held || window->count >= 65535)
-		return false;
-	if (settings->max_inflight_bytes && window->bytes >= settings->max_inflight_bytes)
-		return false;
-	return window->on_wire + window->held_publish < session_window_limit(me, session);
-}
-
-bool session_is_ready(struct worker *me, const struct session *session, uint8_t qos)
+static inline bool is_ready(struct worker *me, const struct session *session, uint8_t qos)
 {
 	const struct client *client = session_online_client(session);
 
 	return client && client_has_room(client) && queue_is_empty(session) &&
 	       (qos == 0 || window_has_room(me, session));
+}
+
+bool session_is_ready(struct worker *me, const struct session *session, uint8_t qos)
+{
+	return is_ready(me, session, qos);
 }
 
 /* The queue. */
@@ -191,7 +182,7 @@ void session_finish_slot(struct worker *me, struct session *session, struct wind
 	outgoing_fini(me, &out);
 }
 
-static void slot_is_sent(struct window *window, struct window_slot *slot)
+static inline void slot_is_sent(struct window *window, struct window_slot *slot)
 {
 	window_unhold(window, slot);
 	if (slot->state == WINDOW_UNSENT)
@@ -203,8 +194,8 @@ static void slot_is_sent(struct window *window, struct window_slot *slot)
 	slot->is_on_wire = true;
 }
 
-bool session_send_slot(struct worker *me, struct session *session, struct window_slot *slot,
-		       bool dup)
+static inline bool send_slot(struct worker *me, struct session *session, struct window_slot *slot,
+			     bool dup)
 {
 	uint32_t index = (uint32_t)(slot - session->window->slots);
 	enum sent sent = send_publish(me, session, &slot->out, slot->packet_id, dup);
@@ -220,7 +211,16 @@ bool session_send_slot(struct worker *me, struct session *session, struct window
 	return true;
 }
 
-bool session_send_new_take(struct worker *me, struct session *session, struct outgoing *out)
+bool session_send_slot(struct worker *me, struct session *session, struct window_slot *slot,
+		       bool dup)
+{
+	return send_slot(me, session, slot, dup);
+}
+
+/* In line where most messages go. */
+__attribute__((always_inline)) static inline bool send_new_take(struct worker *me,
+								struct session *session,
+								struct outgoing *out)
 {
 	struct window_slot *slot = window_add_take(&session->window, out, 65535);
 
@@ -236,7 +236,7 @@ bool session_send_new_take(struct worker *me, struct session *session, struct ou
 		window_hold(session->window, slot, WINDOW_UNSENT, WINDOW_HOLDS_PUBLISH);
 		return true;
 	}
-	if (session_send_slot(me, session, slot, false))
+	if (send_slot(me, session, slot, false))
 		return true;
 	/* Not sent: on the next connection, as what it is, without DUP. */
 	slot->state = WINDOW_UNSENT;
@@ -245,12 +245,17 @@ bool session_send_new_take(struct worker *me, struct session *session, struct ou
 	return false;
 }
 
+bool session_send_new_take(struct worker *me, struct session *session, struct outgoing *out)
+{
+	return send_new_take(me, session, out);
+}
+
 static void deliver_qos12(struct worker *me, struct session *session,
 			  const struct delivery *delivery)
 {
 	struct outgoing out;
 
-	if (!session_is_ready(me, session, delivery->qos)) {
+	if (!is_ready(me, session, delivery->qos)) {
 		enqueue(me, session, delivery, COUNTER_DROPPED_QUEUE_FULL);
 		return;
 	}
@@ -259,7 +264,7 @@ static void deliver_qos12(struct worker *me, struct session *session,
 		return;
 	}
 	keep_delivery(me, session, delivery, &out);
-	(void)session_send_new_take(me, session, &out);
+	(void)send_new_take(me, session, &out);
 }
 
 static void deliver_qos0(struct worker *me, struct session *session,

@@ -12,47 +12,30 @@
 #define WINDOW_CAP_FIRST 8u
 #define PACKET_IDS 65535u
 
-enum err outgoing_init(struct worker *me, struct outgoing *out, const struct delivery *delivery)
+enum err outgoing_copy_ids(struct outgoing *out, const struct delivery *delivery)
 {
-	uint16_t ids = delivery->subscription_id_count;
+	size_t bytes = out->id_count * sizeof *out->ids;
 
-	*out = (struct outgoing){
-		.message = delivery->message,
-		.ticket = delivery->ticket,
-		.id_count = ids,
-		.qos = delivery->qos,
-		.flags = delivery->retain ? OUTGOING_RETAIN : 0,
-	};
-	if (ids == 1) {
+	if (out->id_count == 1) {
 		out->id = delivery->subscription_ids[0];
-	} else if (ids > 1) {
-		out->ids = malloc(ids * sizeof *out->ids);
-		if (!out->ids)
-			return ERR_NOMEM;
-		memcpy(out->ids, delivery->subscription_ids, ids * sizeof *out->ids);
-		memory_charge(MEMORY_QUEUE, ids * sizeof *out->ids);
+		return ERR_NONE;
 	}
-	message_use(me, out->message);
+	out->ids = malloc(bytes);
+	if (!out->ids)
+		return ERR_NOMEM;
+	memcpy(out->ids, delivery->subscription_ids, bytes);
+	memory_charge(MEMORY_QUEUE, bytes);
 	return ERR_NONE;
 }
 
-void outgoing_fini(struct worker *me, struct outgoing *out)
+void outgoing_free_ids(struct outgoing *out)
 {
-	if (out->id_count > 1) {
-		memory_uncharge(MEMORY_QUEUE, out->id_count * sizeof *out->ids);
-		free(out->ids);
-	}
+	memory_uncharge(MEMORY_QUEUE, out->id_count * sizeof *out->ids);
+	free(out->ids);
 	out->id_count = 0;
-	if (out->message)
-		message_drop(me, &out->message);
 }
 
-size_t outgoing_bytes(const struct message *message)
-{
-	return (size_t)message->topic_len + message->payload_len + message->properties_len;
-}
-
-static enum err queue_grow(struct queue *queue)
+enum err queue_grow(struct queue *queue)
 {
 	uint32_t cap = queue->cap ? queue->cap * 2 : QUEUE_CAP_FIRST;
 	struct outgoing *items = malloc(cap * sizeof *items);
@@ -69,38 +52,12 @@ static enum err queue_grow(struct queue *queue)
 	return ERR_NONE;
 }
 
-enum err queue_push_take(struct queue *queue, const struct outgoing *out)
-{
-	if (queue->count == queue->cap) {
-		enum err err = queue_grow(queue);
-
-		if (err != ERR_NONE)
-			return err;
-	}
-	queue->items[(queue->head + queue->count) & (queue->cap - 1)] = *out;
-	queue->count++;
-	queue->bytes += outgoing_bytes(out->message);
-	if (out->qos == 0)
-		queue->qos0_count++;
-	return ERR_NONE;
-}
-
-struct outgoing *queue_at(struct queue *queue, uint32_t index)
-{
-	return &queue->items[(queue->head + index) & (queue->cap - 1)];
-}
-
-struct outgoing *queue_head(struct queue *queue)
-{
-	return queue && queue->count ? queue_at(queue, 0) : NULL;
-}
-
 struct outgoing *queue_last(struct queue *queue)
 {
 	return queue_at(queue, queue->count - 1);
 }
 
-static void queue_uncount(struct queue *queue, const struct outgoing *out)
+static inline void queue_uncount(struct queue *queue, const struct outgoing *out)
 {
 	queue->count--;
 	queue->bytes -= outgoing_bytes(out->message);

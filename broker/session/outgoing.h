@@ -32,9 +32,32 @@ struct outgoing {
 };
 
 /* Takes a use of the message and copies the identifiers. */
-enum err outgoing_init(struct worker *me, struct outgoing *out,
-		       const struct delivery *delivery) ERR_CHECKED;
-void outgoing_fini(struct worker *me, struct outgoing *out);
+enum err outgoing_copy_ids(struct outgoing *out, const struct delivery *delivery) ERR_CHECKED;
+void outgoing_free_ids(struct outgoing *out);
+
+ERR_CHECKED static inline enum err outgoing_init(struct worker *me, struct outgoing *out,
+						 const struct delivery *delivery)
+{
+	*out = (struct outgoing){
+		.message = delivery->message,
+		.ticket = delivery->ticket,
+		.id_count = delivery->subscription_id_count,
+		.qos = delivery->qos,
+		.flags = delivery->retain ? OUTGOING_RETAIN : 0,
+	};
+	if (out->id_count && outgoing_copy_ids(out, delivery) != ERR_NONE)
+		return ERR_NOMEM;
+	message_use(me, out->message);
+	return ERR_NONE;
+}
+
+static inline void outgoing_fini(struct worker *me, struct outgoing *out)
+{
+	if (out->id_count > 1)
+		outgoing_free_ids(out);
+	if (out->message)
+		message_drop(me, &out->message);
+}
 
 static inline const uint32_t *outgoing_ids(const struct outgoing *out)
 {
@@ -42,7 +65,10 @@ static inline const uint32_t *outgoing_ids(const struct outgoing *out)
 }
 
 /* What the limits count for a message. */
-size_t outgoing_bytes(const struct message *message);
+static inline size_t outgoing_bytes(const struct message *message)
+{
+	return (size_t)message->topic_len + message->payload_len + message->properties_len;
+}
 
 struct queue {
 	struct outgoing *items; /* a ring of cap, a power of two */
@@ -56,15 +82,35 @@ struct queue {
 	bool is_fetching;
 };
 
+enum err queue_grow(struct queue *queue) ERR_CHECKED;
+
+/* index 0: head */
+static inline struct outgoing *queue_at(struct queue *queue, uint32_t index)
+{
+	return &queue->items[(queue->head + index) & (queue->cap - 1)];
+}
+
+static inline struct outgoing *queue_head(struct queue *queue) /* NULL: empty */
+{
+	return queue && queue->count ? queue_at(queue, 0) : NULL;
+}
+
 /* Takes what out holds. */
-enum err queue_push_take(struct queue *queue, const struct outgoing *out) ERR_CHECKED;
-struct outgoing *queue_head(struct queue *queue); /* NULL: empty */
+ERR_CHECKED static inline enum err queue_push_take(struct queue *queue, const struct outgoing *out)
+{
+	if (queue->count == queue->cap && queue_grow(queue) != ERR_NONE)
+		return ERR_NOMEM;
+	*queue_at(queue, queue->count++) = *out;
+	queue->bytes += outgoing_bytes(out->message);
+	queue->qos0_count += out->qos == 0;
+	return ERR_NONE;
+}
+
 struct outgoing *queue_last(struct queue *queue); /* must not be empty */
 /* Removes the head; what it holds belongs to the caller. */
 struct outgoing queue_pop(struct queue *queue);
 /* Removes and gives the item at index (0: head): for tickets that go back. O(count). */
 struct outgoing queue_remove(struct queue *queue, uint32_t index);
-struct outgoing *queue_at(struct queue *queue, uint32_t index);
 void queue_free(struct queue **queue); /* must be empty */
 
 enum window_state {

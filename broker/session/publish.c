@@ -297,13 +297,23 @@ static struct message *incoming_message(struct client *client, const struct inco
 static bool answer_publication(struct client *client, const struct publish_packet *packet,
 			       uint8_t reason_code, unsigned waiting)
 {
-	struct pending_ack ack = {
+	struct pending_ack ack;
+
+	/* What client_answer() would do, for most of what comes. */
+	if (packet->qos == 1 && reason_code == RC_SUCCESS && !waiting &&
+	    !ack_queue_count(&client->acks)) {
+		if (client->received)
+			client->received--;
+		client_send_success(client, PACKET_PUBACK, COUNTER_PACKETS_SENT_PUBACK,
+				    packet->packet_id);
+		return true;
+	}
+	ack = (struct pending_ack){
 		.waiting = waiting,
 		.packet_id = packet->packet_id,
 		.type = packet->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC,
 		.reason_code = reason_code,
 	};
-
 	return client_answer(client, &ack);
 }
 

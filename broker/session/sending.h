@@ -37,7 +37,20 @@ void send_qos0(struct worker *me, struct session *session, const struct delivery
 
 /* deliver.c: the queue and the window. */
 
-bool window_has_room(struct worker *me, const struct session *session);
+static inline bool window_has_room(struct worker *me, const struct session *session)
+{
+	const struct session_settings *settings = session_worker_of(me)->settings;
+	const struct window *window = session->window;
+
+	if (!window)
+		return true;
+	if (window->unsent > window->held || window->count >= 65535)
+		return false;
+	if (settings->max_inflight_bytes && window->bytes >= settings->max_inflight_bytes)
+		return false;
+	return window->on_wire + window->held_publish < session_window_limit(me, session);
+}
+
 /* Answers the ticket, if there is one. */
 void outgoing_ticket_finish(struct worker *me, struct outgoing *out, enum shared_outcome outcome);
 void session_count_queued(struct worker *me, const struct outgoing *out);
