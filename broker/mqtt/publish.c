@@ -78,9 +78,13 @@ __attribute__((noinline)) static enum decode_status properties_decode(struct rea
 	return DECODE_DONE;
 }
 
-static enum decode_status topic_check(const struct publish_packet *packet,
+static enum decode_status topic_check(struct publish_packet *packet, struct slice valid,
 				      enum mqtt_version version, struct decode_error *error)
 {
+	if (valid.len && slice_equal(packet->topic, valid)) {
+		packet->topic = valid;
+		return DECODE_DONE;
+	}
 	if (topic_name_is_valid(packet->topic))
 		return DECODE_DONE;
 	if (packet->topic.len > 0)
@@ -95,7 +99,8 @@ static enum decode_status topic_check(const struct publish_packet *packet,
 
 static inline enum decode_status decode_any(const struct packet_frame *frame,
 					    enum mqtt_version version, enum property_sender sender,
-					    struct publish_packet *out, struct decode_error *error)
+					    struct slice valid, struct publish_packet *out,
+					    struct decode_error *error)
 {
 	struct reader reader = reader_of(frame->body);
 
@@ -114,20 +119,27 @@ static inline enum decode_status decode_any(const struct packet_frame *frame,
 			return DECODE_BAD;
 	}
 	out->payload = reader_rest(&reader);
-	return topic_check(out, version, error);
+	return topic_check(out, valid, version, error);
 }
 
 enum decode_status publish_decode(const struct packet_frame *frame, enum mqtt_version version,
 				  struct publish_packet *out, struct decode_error *error)
 {
-	return decode_any(frame, version, PROPERTY_FROM_CLIENT, out, error);
+	return decode_any(frame, version, PROPERTY_FROM_CLIENT, SLICE_NONE, out, error);
+}
+
+enum decode_status publish_decode_again(const struct packet_frame *frame, enum mqtt_version version,
+					struct slice valid, struct publish_packet *out,
+					struct decode_error *error)
+{
+	return decode_any(frame, version, PROPERTY_FROM_CLIENT, valid, out, error);
 }
 
 enum decode_status publish_decode_from_server(const struct packet_frame *frame,
 					      enum mqtt_version version, struct publish_packet *out,
 					      struct decode_error *error)
 {
-	return decode_any(frame, version, PROPERTY_FROM_SERVER, out, error);
+	return decode_any(frame, version, PROPERTY_FROM_SERVER, SLICE_NONE, out, error);
 }
 
 /* Writing is by hand and not through a writer: one PUBLISH in may be a thousand out. */

@@ -34,6 +34,15 @@ enum decode_status publish_decode(const struct packet_frame *frame, enum mqtt_ve
 				  struct publish_packet *out, struct decode_error *error);
 
 /*
+ * The same when the topic may well be one that was decoded before, valid: then it is only compared,
+ * and out->topic is valid itself, so that what else is known of it can be used again. SLICE_NONE:
+ * none is known.
+ */
+enum decode_status publish_decode_again(const struct packet_frame *frame, enum mqtt_version version,
+					struct slice valid, struct publish_packet *out,
+					struct decode_error *error);
+
+/*
  * The Topic Name of a PUBLISH with RETAIN that begins here, nothing of which has been checked; empty
  * if something else begins here, or its topic is not all there.
  */

@@ -550,6 +550,7 @@ static bool take_brief_answer(struct client *client, struct slice rest, size_t *
 static size_t client_on_bytes(struct connection *conn, struct slice bytes)
 {
 	struct client *client = client_of_connection(conn);
+	struct session_worker *mine = session_worker_of(conn->worker);
 	size_t used = 0;
 
 	rcu_read_section_begin();
@@ -565,6 +566,7 @@ static size_t client_on_bytes(struct connection *conn, struct slice bytes)
 	/* Once for all answers, of which a client that reads many messages at once sends as many. */
 	if ((client->flags & CLIENT_PUMP_IS_DUE) && client->session)
 		session_pump(conn->worker, client->session);
+	mine->topic_seen = SLICE_NONE;
 	rcu_read_section_end();
 	return used;
 }

@@ -553,12 +553,35 @@ static bool handle_incoming(struct client *client, struct incoming *incoming)
 	return route_incoming(client, incoming);
 }
 
+/* Who sends much at once often sends it to one topic: what is known of that is not found out again. */
+static void resolve_topic(struct client *client, struct incoming *incoming)
+{
+	struct worker *me = client->conn.worker;
+	struct session_worker *mine = session_worker_of(me);
+	struct slice topic = incoming->packet.topic;
+
+	incoming->topic = session_mounted_topic(me, client_profile(client), topic);
+	if (topic.len && incoming->topic.data == mine->topic_seen.data) {
+		incoming->topic_hash = mine->topic_seen_hash;
+	} else {
+		incoming->topic_hash = hash_slice(incoming->topic);
+		/* An alias has its topic elsewhere, from where it may go. */
+		if (incoming->topic.data == topic.data && !incoming->packet.topic_alias) {
+			mine->topic_seen = topic;
+			mine->topic_seen_hash = incoming->topic_hash;
+		}
+	}
+	route_expect(me, incoming->topic_hash);
+}
+
 bool client_on_publish(struct client *client, const struct packet_frame *frame)
 {
 	struct incoming incoming;
 	struct decode_error error;
 
-	if (publish_decode(frame, client->version, &incoming.packet, &error) == DECODE_BAD) {
+	if (publish_decode_again(frame, client->version,
+				 session_worker_of(client->conn.worker)->topic_seen,
+				 &incoming.packet, &error) == DECODE_BAD) {
 		client_protocol_error(client, &error);
 		return true;
 	}
@@ -567,10 +590,7 @@ bool client_on_publish(struct client *client, const struct packet_frame *frame)
 		return true;
 	if (!check_receive_maximum(client, &incoming.packet))
 		return false;
-	incoming.topic = session_mounted_topic(client->conn.worker, client_profile(client),
-					       incoming.packet.topic);
-	incoming.topic_hash = hash_slice(incoming.topic);
-	route_expect(client->conn.worker, incoming.topic_hash);
+	resolve_topic(client, &incoming);
 	if (!handle_incoming(client, &incoming))
 		return false;
 	/* What was found out was about this one, also if in the end something else refused it. */

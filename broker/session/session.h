@@ -52,7 +52,10 @@ struct session_worker {
 	struct timer room_timer;
 	uint64_t room_due_ms; /* when the timer is armed */
 	uint8_t room_state;   /* enum store_state that all of them wait to see gone */
-	uint8_t *scratch;     /* Topic Names with the mount point in front */
+	/* The last Topic Name in the bytes that are being handled, and its hash. Empty in between. */
+	struct slice topic_seen;
+	uint64_t topic_seen_hash;
+	uint8_t *scratch; /* Topic Names with the mount point in front */
 	size_t scratch_cap;
 	/* The publisher of the last retained message that was looked at (check_retain_source). */
 	struct acl_view *source_view;

@@ -75,6 +75,20 @@ static void check_round_trip(const struct publish_packet *packet, enum mqtt_vers
 	free(forward);
 }
 
+/* Whether its topic is known to be valid or not, it is the same packet. */
+static void check_known_topic(const struct packet_frame *frame, enum mqtt_version version,
+			      const struct publish_packet *packet)
+{
+	struct slice valid = packet->topic.len > 0 ? packet->topic : SLICE_LITERAL("another");
+	struct publish_packet again;
+	struct decode_error error;
+
+	FUZZ_ASSERT(publish_decode_again(frame, version, valid, &again, &error) == DECODE_DONE);
+	FUZZ_ASSERT(slice_equal(again.topic, packet->topic));
+	FUZZ_ASSERT(slice_equal(again.payload, packet->payload));
+	FUZZ_ASSERT(again.topic_alias == packet->topic_alias);
+}
+
 /* Bits 3-2 of the choice: a PUBLISH of a client, or one of a server. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -98,6 +112,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	check_packet(&packet, version, frame.body);
 	FUZZ_ASSERT((data[0] & 4) || packet.subscription_identifier == 0);
+	if (!(data[0] & 4))
+		check_known_topic(&frame, version, &packet);
 	check_round_trip(&packet, version);
 	return 0;
 }

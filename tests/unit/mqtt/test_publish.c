@@ -448,6 +448,34 @@ static void a_brief_publish_beyond_the_protocol_has_no_size(void **state)
 	assert_int_equal(publish_brief_size(&brief), (size_t)VARINT_MAX + 5);
 }
 
+static enum decode_status decode_again(const char *body, struct slice valid,
+				       struct publish_packet *out)
+{
+	struct packet_frame frame = frame_of(packet_of(0x30, body), MQTT_V311);
+	struct decode_error error;
+
+	return publish_decode_again(&frame, MQTT_V311, valid, out, &error);
+}
+
+static void only_a_topic_that_is_the_same_is_not_checked_again(void **state)
+{
+	struct slice valid = SLICE_LITERAL("a/b");
+	struct publish_packet packet;
+
+	(void)state;
+	assert_int_equal(decode_again("0003 'a/b' 'x'", valid, &packet), DECODE_DONE);
+	assert_ptr_equal(packet.topic.data, valid.data);
+	assert_slice(packet.payload, "x");
+	assert_int_equal(decode_again("0003 'a/b' 'x'", SLICE_NONE, &packet), DECODE_DONE);
+	assert_slice(packet.topic, "a/b");
+	assert_int_equal(decode_again("0003 'a/c' 'x'", valid, &packet), DECODE_DONE);
+	assert_slice(packet.topic, "a/c");
+	assert_int_equal(decode_again("0004 'a/b+' 'x'", valid, &packet), DECODE_BAD);
+	assert_int_equal(decode_again("0003 'a/#' 'x'", valid, &packet), DECODE_BAD);
+	assert_int_equal(decode_again("0000 'x'", valid, &packet), DECODE_BAD);
+	assert_int_equal(decode_again("0000 'x'", SLICE_NONE, &packet), DECODE_BAD);
+}
+
 int main(void)
 {
 	const struct CMUnitTest cases[] = {
@@ -470,6 +498,7 @@ int main(void)
 		CASE(the_header_alone_is_what_stands_before_the_payload),
 		CASE(a_brief_publish_is_encoded_as_any_other),
 		CASE(a_brief_publish_beyond_the_protocol_has_no_size),
+		CASE(only_a_topic_that_is_the_same_is_not_checked_again),
 	};
 
 	return cmocka_run_group_tests(cases, NULL, release_all);
