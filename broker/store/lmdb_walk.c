@@ -312,12 +312,12 @@ static enum err map_file(struct walk *walk, const char *path, struct err_detail 
 		close(fd);
 		return ERR_NOT_FOUND;
 	}
-	walk->bytes = (uint64_t)status.st_size;
-	mapped = mmap(NULL, walk->bytes, PROT_READ, MAP_SHARED, fd, 0);
+	mapped = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
 	if (mapped == MAP_FAILED)
 		return err_set(detail, ERR_IO, "Cannot map %s: %s", path, strerror(errno));
 	walk->file = mapped;
+	walk->bytes = (uint64_t)status.st_size;
 	return ERR_NONE;
 }
 
