@@ -10,6 +10,10 @@
  * for, the node cannot be freed before this section ends. It may be going at this moment: then nothing
  * is below it, and who wants to add something there looks again with the lock held.
  *
+ * A topic that came before the others of its levels has its node further up, as a tail ("line1/temp"
+ * below plant, when line1 had no node yet). So the trail names the tails that it has passed, and does not
+ * lead to them.
+ *
  * A topic that is expected passes through three stages, one for each topic that comes before it, for
  * as many pieces of memory that lead to each other: its bucket's head, the first node behind that,
  * and the one behind that if the place is further on.
@@ -21,16 +25,42 @@ static uint64_t removals_load(const struct topic_trie *trie)
 	return __atomic_load_n(&trie->removals, __ATOMIC_ACQUIRE);
 }
 
+static bool ends_with(struct slice topic, struct slice name)
+{
+	return topic.len >= name.len &&
+	       memcmp(topic.data + topic.len - name.len, name.data, name.len) == 0;
+}
+
+static bool is_passed_tail(const struct topic_trie *trie, const struct topic_trail *trail,
+			   struct slice topic)
+{
+	for (unsigned i = 0; i < trail->tails; i++)
+		if (ends_with(topic, trie_node_name(trie->type, trail->tail[i])))
+			return true;
+	return false;
+}
+
 static bool leads_to(const struct topic_trie *trie, const struct topic_trail *trail,
 		     struct slice topic)
 {
 	return trail->node && topic.len > trail->len &&
 	       memcmp(topic.data, trail->topic, trail->len) == 0 &&
-	       trail->removals == removals_load(trie);
+	       trail->removals == removals_load(trie) && !is_passed_tail(trie, trail, topic);
 }
 
-/* Leads to the node above the place's last level. */
-static void trail_set(struct topic_trail *trail, const struct trie_place *place, uint64_t removals)
+/* false: there are too many. */
+static bool tails_add(struct topic_trail *trail, const struct trie_place *place)
+{
+	if (trail->tails + place->tails > TRIE_TAILS)
+		return false;
+	for (unsigned i = 0; i < place->tails; i++)
+		trail->tail[trail->tails++] = place->tail[i];
+	return true;
+}
+
+/* Leads to the node above the place's last level. is_led: the place was looked for along the trail. */
+static void trail_set(struct topic_trail *trail, const struct trie_place *place, uint64_t removals,
+		      bool is_led)
 {
 	struct trie_node *node = place->node;
 	size_t len;
@@ -45,7 +75,9 @@ static void trail_set(struct topic_trail *trail, const struct trie_place *place,
 	if (node == trail->node && removals == trail->removals)
 		return;
 	trail->node = NULL;
-	if (len == 0 || len > sizeof trail->topic)
+	if (!is_led)
+		trail->tails = 0;
+	if (len == 0 || len > sizeof trail->topic || !tails_add(trail, place))
 		return;
 	memcpy(trail->topic, place->filter.data, len);
 	trail->len = (uint16_t)len;
@@ -66,7 +98,7 @@ struct trie_node *topic_trail_look(const struct topic_trie *trie, struct topic_t
 		.changes = __atomic_load_n(&trie->changes, __ATOMIC_ACQUIRE),
 	};
 	topic_trie_go_down(trie, out_place);
-	trail_set(trail, out_place, removals);
+	trail_set(trail, out_place, removals, is_led);
 	return out_place->rest.at ? NULL : out_place->node;
 }
 
@@ -86,7 +118,8 @@ void topic_trail_expect(const struct topic_trie *trie, struct topic_trail *trail
 	if (!leads_to(trie, trail, topic))
 		return;
 	levels = (struct topic_levels){topic.data + trail->len, topic.data + topic.len};
-	topic_levels_next(&levels, &level);
+	if (!topic_levels_next(&levels, &level))
+		return;
 	hash = trie_child_hash(trail->node->table.order, trie_level_hash(level));
 	trail->expected[1].head = rcu_table_head(&trie->table, hash);
 	trail->expected[1].order = trie_order(hash, TRIE_LITERAL);

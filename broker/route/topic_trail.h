@@ -22,6 +22,9 @@ struct topic_trail {
 	uint64_t removals;	/* the trie's, from before node was found */
 	uint16_t len;		/* of the levels down to node, and the '/' behind them */
 	uint8_t topic[TOPIC_TRAIL_BYTES];
+	/* Topics whose nodes are not below node, though they may begin as it does. */
+	const struct trie_node *tail[TRIE_TAILS];
+	unsigned tails;
 	/* Places of topics that come: the next one first. */
 	struct {
 		const struct rcu_table_node *head; /* NULL: not known */

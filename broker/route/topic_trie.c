@@ -300,12 +300,11 @@ static bool place_step_to_topic(const struct topic_trie *trie, struct trie_place
 	const struct trie_node *parent = place->node;
 	uint64_t hash = trie_level_hash(level);
 	struct trie_node *child = beginning_of(trie, parent, level, hash);
-	struct trie_node *literal = NULL;
+	struct trie_node *literal = NULL, *tail = NULL;
 	struct slice rest = place_rest(place);
 
 	place->level_len = (uint16_t)level.len;
 	place->level_hash = hash;
-	place->has_tail = false;
 	for (; child; child = topic_trie_beginning_next(trie, parent, child, level)) {
 		if (child->kind == TRIE_LITERAL) {
 			literal = child;
@@ -314,11 +313,14 @@ static bool place_step_to_topic(const struct topic_trie *trie, struct trie_place
 			place->rest.at = NULL;
 			return true;
 		} else {
-			place->has_tail = true;
+			tail = child;
 		}
 	}
+	place->has_tail = tail != NULL;
 	if (!literal)
 		return false;
+	if (tail && place->tails++ < TRIE_TAILS)
+		place->tail[place->tails - 1] = tail;
 	place->node = literal;
 	place->rest = behind;
 	return true;

@@ -156,12 +156,18 @@ struct trie_node *topic_trie_child(const struct topic_trie *trie, const struct t
 struct trie_node *topic_trie_plus(const struct topic_trie *trie, const struct trie_node *parent);
 struct trie_node *topic_trie_hash(const struct topic_trie *trie, const struct trie_node *parent);
 
+#define TRIE_TAILS 4u
+
 /* Where a filter or topic is, or how far one comes on the way to it. */
 struct trie_place {
 	struct slice filter;
 	struct trie_node *node;	  /* its own, or the last one that there is above it */
 	struct topic_levels rest; /* what is missing below node; rest.at is NULL: nothing */
 	uint64_t changes;	  /* the trie's, before it was looked at */
+	/* On the way down: tails of other topics that begin like a level that has a node as well. There
+	 * can be one for each level; beyond TRIE_TAILS they are only counted. */
+	const struct trie_node *tail[TRIE_TAILS];
+	unsigned tails;
 	uint64_t level_hash; /* of the first that is missing; with is_whole of all of the rest */
 	uint16_t level_len;  /* the same */
 	bool is_whole;	     /* rest is one name */

@@ -96,6 +96,21 @@ static void topics_that_begin_alike_are_found_from_there(void **unused)
 	assert_null(trail.node);
 }
 
+/* Its node is further up, because the others of its levels came later. */
+static void the_first_of_its_levels_is_found_where_it_is(void **unused)
+{
+	(void)unused;
+	set("plant/line1/temp", "x");
+	set("plant/line2/temp", "x");
+	set("plant/line2/speed", "x");
+	look("plant/line2/speed");
+	look("plant/line2/temp");
+	look("plant/line1/speed");
+	set("plant/line1/speed", "x");
+	look("plant/line1/speed");
+	look("plant/line1/temp");
+}
+
 static void nothing_is_found_by_a_node_that_went(void **unused)
 {
 	(void)unused;
@@ -151,7 +166,7 @@ static void random_topics_are_found_as_without(void **unused)
 		rcu_read_section_end();
 		look(topic);
 		if (rand_r(&seed) % 4 == 0)
-			set(topic, rand_r(&seed) % 2 ? "x" : "");
+			set(topic, rand_r(&seed) % 64 ? "x" : "");
 	}
 }
 
@@ -159,6 +174,8 @@ int main(void)
 {
 	const struct CMUnitTest cases[] = {
 		cmocka_unit_test_setup_teardown(topics_that_begin_alike_are_found_from_there, start,
+						finish),
+		cmocka_unit_test_setup_teardown(the_first_of_its_levels_is_found_where_it_is, start,
 						finish),
 		cmocka_unit_test_setup_teardown(nothing_is_found_by_a_node_that_went, start,
 						finish),
