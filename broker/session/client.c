@@ -497,7 +497,9 @@ static void expect_behind(struct client *client, struct slice behind)
 			      publish_peek_retained(packet_frame_skip(behind)));
 }
 
-static inline enum step take_packet(struct client *client, struct slice rest, size_t *used)
+/* In line at its only place, which the compiler finds too large for it. */
+__attribute__((always_inline)) static inline enum step take_packet(struct client *client,
+								   struct slice rest, size_t *used)
 {
 	uint32_t limit = packet_limit(client);
 	struct packet_frame frame;
