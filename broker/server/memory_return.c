@@ -10,6 +10,8 @@
 #include "base/memory.h"
 
 #define SETTLE_MS 1000
+/* What was freed in the meantime is less than what tells of a fall; it goes back then. */
+#define REST_MS 5000
 
 /*
  * Left alone, glibc gives back what a freed message of 1 MiB leaves at the end of a heap, and takes it
@@ -26,10 +28,13 @@
  */
 static void on_settled(uv_timer_t *timer)
 {
+	struct memory_return *memory = timer->data;
 	uint64_t began_us = clock_now_us();
 
-	(void)timer;
 	malloc_trim(0);
+	if (!memory->is_rest)
+		uv_timer_start(timer, on_settled, REST_MS, 0);
+	memory->is_rest = true;
 	if (log_is_enabled(LOG_TYPE_DEBUG))
 		log_event(LOG_TYPE_DEBUG, NULL,
 			  "Memory of a peak was given back to the system, in %" PRIu64 " us",
@@ -40,6 +45,7 @@ static void on_fell(uv_async_t *async)
 {
 	struct memory_return *memory = async->data;
 
+	memory->is_rest = false;
 	uv_timer_start(&memory->settle, on_settled, SETTLE_MS, 0);
 }
 
@@ -56,7 +62,8 @@ void memory_return_open(struct memory_return *memory, uv_loop_t *loop)
 	mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_BYTES);
 	BUG_ON(uv_async_init(loop, &memory->fell, on_fell) != 0);
 	uv_timer_init(loop, &memory->settle);
-	memory->fell.data = memory;
+	memory->fell.data = memory->settle.data = memory;
+	memory->is_rest = true;
 	memory_on_fall(tell, memory);
 }
 

@@ -11,11 +11,13 @@
 #ifndef NIGHTJAR_SERVER_MEMORY_RETURN_H
 #define NIGHTJAR_SERVER_MEMORY_RETURN_H
 
+#include <stdbool.h>
 #include <uv.h>
 
 struct memory_return {
 	uv_async_t fell;   /* sent by any thread */
 	uv_timer_t settle; /* more will be freed in the next moments */
+	bool is_rest;	   /* the next time is the last one until there is another fall */
 };
 
 /* Also says to the allocator how much it may keep. */

@@ -122,7 +122,7 @@ def memory_returns(_t):
         away = Client(broker.port, V311, client_id="away")
         away.open(clean=False, session_present=True)
         away.receive_many(10000)
-        wait_until(lambda: proc_status(broker.pid, "RssAnon") - start < peak / 4, 10,
+        wait_until(lambda: proc_status(broker.pid, "RssAnon") - start < peak / 4, 30,
                    f"less than a quarter of {peak} KiB")
 
 
