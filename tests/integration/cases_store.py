@@ -272,7 +272,9 @@ def wills_survive(_t):
         polite = _client(broker, "polite", will={"topic": "will/polite", "payload": b"no", "qos": 1,
                                                  "retain": False})
         polite.leave()
-        clients.append(_client(broker, "last"))     # behind what the polite one has withdrawn
+        # Its answer comes behind what it has withdrawn.
+        clients.append(_client(broker, "polite", session_present=True))
+        clients.append(_client(broker, "last"))
         broker.crash()
         watcher = _client(broker, "watcher", session_present=True)
         watcher.receive("will/now", b"now", qos=1)
