@@ -24,7 +24,7 @@ from harness.crowd import Crowd                             # noqa: E402
 from harness.devices import (Flipper, Mourned, Probe, Publisher, Reader,      # noqa: E402
                              Subscriber, Wanderer)
 from harness.mqtt_packets import V5, V311                   # noqa: E402
-from harness.oracle import Receiver, Stream, Violations     # noqa: E402
+from harness.oracle import Entitlements, Violations # noqa: E402
 from shim import Shim                                       # noqa: E402
 from torture_support import shim_library, store_config      # noqa: E402
 
@@ -32,14 +32,13 @@ QUIET_DEADLINE_S = 40
 SESSIONS_DEADLINE_S = 20
 
 
-class Cast:
+class Cast(Entitlements):
     """All devices and what they are entitled to."""
 
     def __init__(self, port, seed, size=1):
+        super().__init__()
         self.violations = Violations()
         self.crowd = Crowd(port, self.violations, seed)
-        self.streams = []
-        self.receivers = []
         self.publishers = []
         self.probe_number = 0
         self.patience = 1.0     # of the deadlines; less where something is known to be missing
@@ -50,11 +49,6 @@ class Cast:
         self._wills()
         self.probe = Probe(self.crowd, "probe")
 
-    def _stream(self, topic, qos):
-        stream = Stream(len(self.streams), topic, qos)
-        self.streams.append(stream)
-        return stream
-
     def _publishers(self, count):
         for n in range(count):
             streams = [self._stream(f"{part}/p{n}/q{qos}", qos)
@@ -62,14 +56,6 @@ class Cast:
             retained = [f"r/p{n}/{k}" for k in range(3)]
             self.publishers.append(Publisher(self.crowd, f"pub{n}", (V5, V311)[n % 2], streams,
                                              retained))
-
-    def _receiver(self, name, prefix, **how):
-        receiver = Receiver(name, self.violations, **how)
-        for stream in self.streams:
-            if stream.topic.startswith(prefix):
-                receiver.entitle(stream)
-        self.receivers.append(receiver)
-        return receiver
 
     def _subscribers(self, size):
         self.subscribers = []

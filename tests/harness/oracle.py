@@ -104,6 +104,27 @@ class Receiver:
             self.highest[number] = stream.floor
 
 
+class Entitlements:
+    """Who is entitled to which streams. Subclasses have `violations`."""
+
+    def __init__(self):
+        self.streams = []
+        self.receivers = []
+
+    def _stream(self, topic, qos):
+        stream = Stream(len(self.streams), topic, qos)
+        self.streams.append(stream)
+        return stream
+
+    def _receiver(self, name, prefix, **how):
+        receiver = Receiver(name, self.violations, **how)
+        for stream in self.streams:
+            if stream.topic.startswith(prefix):
+                receiver.entitle(stream)
+        self.receivers.append(receiver)
+        return receiver
+
+
 class Retained:
     """The last value of one topic: which of the values that were sent may it have?"""
 

@@ -32,7 +32,7 @@ from harness.crowd import Crowd                                         # noqa: 
 from harness.devices import Flipper, Publisher, Subscriber, Wanderer    # noqa: E402
 from harness.mqtt_packets import (PUBACK, PUBCOMP, PUBREC, SUBACK, UNSUBACK,   # noqa: E402
                                   V5, V311, publish)
-from harness.oracle import Receiver, Stream, Violations                 # noqa: E402
+from harness.oracle import Entitlements, Violations # noqa: E402
 from harness.websocket import request                                   # noqa: E402
 from shim import Shim                                                   # noqa: E402
 from torture_support import shim_library                                # noqa: E402
@@ -307,18 +307,18 @@ class StoreWatch:
         self.was, self.looked_at = now, time.monotonic()
 
 
-class Tight:
+class Tight(Entitlements):
     """One run. After run(): violations, and sum()."""
 
     def __init__(self, seconds, durability="disk", mib=4, seed=None, workers=4, faults=False,
                  away_s=3.0):
+        super().__init__()
         self.seconds, self.durability, self.mib, self.has_faults = seconds, durability, mib, faults
         self.away_s = away_s
         self.seed = seed if seed is not None else random.randrange(1 << 30)
         self.rng = random.Random(self.seed)
         self.violations = Violations()
         self.broker = Broker(self._config(), workers=workers)
-        self.streams, self.receivers = [], []
         self.crowd = self.watch = self.shim = None
         self.reloads = 0
 
@@ -345,19 +345,6 @@ class Tight:
         return getattr(self, name)
 
     # -- the cast ---------------------------------------------------------------------------------
-
-    def _stream(self, topic, qos):
-        stream = Stream(len(self.streams), topic, qos)
-        self.streams.append(stream)
-        return stream
-
-    def _receiver(self, name, prefix, **how):
-        receiver = Receiver(name, self.violations, **how)
-        for stream in self.streams:
-            if stream.topic.startswith(prefix):
-                receiver.entitle(stream)
-        self.receivers.append(receiver)
-        return receiver
 
     def _cast(self):
         crowd = self.crowd

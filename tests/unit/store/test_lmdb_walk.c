@@ -174,19 +174,22 @@ static bool is_refused(void)
 }
 
 /* Where the key of a record stands; its value follows. */
-static off_t find_key(int fd, uint64_t number)
+static off_t find_key(uint64_t number)
 {
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct key key = key_of(number);
 	uint8_t page[PAGE];
+	off_t found_at = -1;
 
-	for (off_t at = 0; pread(fd, page, PAGE, at) == PAGE; at += PAGE) {
+	for (off_t at = 0; found_at < 0 && pread(fd, page, PAGE, at) == PAGE; at += PAGE) {
 		const uint8_t *found = memmem(page, PAGE, key.bytes, key.len);
 
 		if (found && page[10] == 2) /* a leaf */
-			return at + (found - page);
+			found_at = at + (found - page);
 	}
-	fail_msg("no key %u", (unsigned)number);
-	return 0;
+	close(fd);
+	assert_true(found_at >= 0);
+	return found_at;
 }
 
 static void overwrite(off_t at, const void *bytes, size_t count)
@@ -200,16 +203,13 @@ static void overwrite(off_t at, const void *bytes, size_t count)
 static void a_key_that_is_not_in_order_is_damage(void **unused)
 {
 	struct lmdb_damage damage;
-	int fd;
 	off_t at;
 
 	(void)unused;
 	fill();
 	assert_false(is_refused());
 	assert_int_equal(saved(&damage), KEYS);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	at = find_key(fd, 9);
-	close(fd);
+	at = find_key(9);
 	overwrite(at + 7, "\x02", 1);
 	assert_true(is_refused());
 	assert_non_null(strstr(detail.text, "keys are not in order"));
@@ -221,14 +221,11 @@ static void a_page_that_is_gone_takes_no_other_with_it(void **unused)
 	struct lmdb_damage damage;
 	uint8_t zeros[PAGE] = {0};
 	uint64_t count;
-	int fd;
 	off_t at;
 
 	(void)unused;
 	fill();
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	at = find_key(fd, 100);
-	close(fd);
+	at = find_key(100);
 	overwrite(at / PAGE * PAGE, zeros, PAGE);
 	assert_true(is_refused());
 	count = saved(&damage);
@@ -240,14 +237,11 @@ static void a_page_that_is_gone_takes_no_other_with_it(void **unused)
 static void a_record_whose_checksum_is_wrong_is_left_out_alone(void **unused)
 {
 	struct lmdb_damage damage;
-	int fd;
 	off_t at;
 
 	(void)unused;
 	fill();
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	at = find_key(fd, 77);
-	close(fd);
+	at = find_key(77);
 	overwrite(at + 8 + 20, "?", 1);
 	assert_false(is_refused()); /* what is in them is not for pages to know */
 	assert_int_equal(saved(&damage), KEYS - 1);
