@@ -27,6 +27,8 @@ from harness import transport
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer"
                        r"|runtime error:)")
+# A listener that a client of the case can reach on 127.0.0.1.
+REACHABLE = re.compile(r"^listener (\d+)(?: 127\.0\.0\.1| localhost)?$", re.MULTILINE)
 # Sanitizer builds are several times slower; a deadline is there for hangs, not for speed.
 START_DEADLINE_S = 20
 STOP_DEADLINE_S = 30
@@ -146,11 +148,6 @@ class Broker:
         self.stop()
         self.start_again()
 
-    def start_again(self):
-        """After stop(): with the same folder, files and ports."""
-        self._spawn()
-        self._wait_listening()
-
     def crash(self, config=None):
         """SIGKILL, and start again with the same folder, files and ports. config: another text."""
         self.kill()
@@ -158,7 +155,7 @@ class Broker:
         self.start_again(config)
 
     def start_again(self, config=None):
-        """After kill(): the same folder, files and ports."""
+        """After stop() or kill(): the same folder, files and ports. config: another text."""
         if config is not None:
             self.config_template = config
             self.write("broker.conf", self.config_text())
@@ -287,9 +284,8 @@ class Broker:
 
     def _listening_ports(self):
         """All that a client of the case may connect to at once; they open one after the other."""
-        text = self._all_text()
-        return [self.port] + [number for name, number in self.ports.items()
-                              if name != "port" and f"listener {{{name}}} 127.0.0.1" in text]
+        found = REACHABLE.findall(self._fill(self._all_text()))
+        return [self.port] + [int(port) for port in found if int(port) not in (0, self.port)]
 
     def _listening_paths(self):
         """The Unix sockets among them; there may be a file of that name before they listen."""
