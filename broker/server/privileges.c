@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <libgen.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,13 +35,16 @@ static void give_file(const char *path, const struct passwd *user)
 static enum err make_folder_of(const char *file, const struct passwd *user,
 			       struct err_detail *detail)
 {
-	char *copy = strdup(file);
+	const char *end = strrchr(file, '/');
 	enum err err = ERR_NONE;
 	char *folder;
 
-	if (!copy)
+	/* A bare name lies in the working directory, and "/name" in the root: both are there. */
+	if (!end || end == file)
+		return ERR_NONE;
+	folder = strndup(file, (size_t)(end - file));
+	if (!folder)
 		return err_set(detail, ERR_NOMEM, "No memory.");
-	folder = dirname(copy);
 	for (char *slash = folder + 1; err == ERR_NONE; slash++) {
 		if (*slash != '/' && *slash != '\0')
 			continue;
@@ -63,7 +65,7 @@ static enum err make_folder_of(const char *file, const struct passwd *user,
 		if (was == '\0')
 			break;
 	}
-	free(copy);
+	free(folder);
 	return err;
 }
 

@@ -319,6 +319,15 @@ def privileged_before_drop(_t):
         equal(int(pathlib.Path(broker.path("pid")).read_text(encoding="ascii")), broker.pid)
 
 
+@case("Names of files without a folder lie in the working directory")
+def bare_names(_t):
+    nightjar_only()
+    with running("log_dest file log\npid_file pid\ncontrol_socket control\n") as broker:
+        _connect(broker, "c").expect_alive()
+        for name in ("log", "pid", "control"):
+            assert os.path.exists(broker.path(name)), name
+
+
 @case("As root: a folder that it makes for the log is the user's, who opens the log there again")
 def made_folder(_t):
     nightjar_only()
