@@ -12,7 +12,10 @@ if it does not end with exit code 0 in time, or if a sanitizer wrote a report in
 Environment: NIGHTJAR_BIN (default build/bin/nightjar), NIGHTJAR_WORKERS (adds worker_threads),
 NIGHTJAR_STORE (adds persistence with this durability: disk or process).
 """
+import contextlib
+import itertools
 import os
+import random
 import re
 import shutil
 import signal
@@ -22,16 +25,13 @@ import tempfile
 import threading
 import time
 
-from harness import transport
+from harness import DEADLINE_S, transport
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer"
                        r"|runtime error:)")
 # A listener that a client of the case can reach on 127.0.0.1.
 REACHABLE = re.compile(r"^listener (\d+)(?: 127\.0\.0\.1| localhost)?$", re.MULTILINE)
-# Sanitizer builds are several times slower; a deadline is there for hangs, not for speed.
-START_DEADLINE_S = 20
-STOP_DEADLINE_S = 30
 
 
 class BrokerError(Exception):
@@ -42,24 +42,43 @@ def default_bin():
     return os.environ.get("NIGHTJAR_BIN") or os.path.join(ROOT, "build", "bin", "nightjar")
 
 
+PORTS_FROM = 10000
 _given_out = set()
 _given_out_lock = threading.Lock()
 
 
-def free_port(host="127.0.0.1"):
-    """A TCP port that nobody listens on at this moment, and that was given to nobody here."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.bind((host, 0))
-            port = sock.getsockname()[1]
-        with _given_out_lock:
-            if port not in _given_out:
-                _given_out.add(port)
-                return port
+def _ports():
+    """Those below the range from which the kernel takes one for each connection that goes out. From
+    that range a client somewhere could be given the port of a broker that is just being started, or
+    started again; and a client that connects before the broker listens could reach itself."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        end = int(file.read().split()[0])
+    if end < PORTS_FROM + 1000:
+        return itertools.repeat(0)      # there are none: the kernel chooses
+    ports = range(PORTS_FROM, end)
+    begin = random.randrange(len(ports))        # another run on this machine begins elsewhere
+    return itertools.cycle([*ports[begin:], *ports[:begin]])
 
 
-def wait_until(predicate, deadline_s=10.0, what="condition", poll_s=0.01):
+_next_ports = None
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment, and that was given to nobody here."""
+    global _next_ports
+    with _given_out_lock:
+        if _next_ports is None:
+            _next_ports = _ports()
+        while True:
+            with socket.socket() as sock, contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", next(_next_ports)))
+                port = sock.getsockname()[1]
+                if port not in _given_out:
+                    _given_out.add(port)
+                    return port
+
+
+def wait_until(predicate, deadline_s=DEADLINE_S, what="condition", poll_s=0.01):
     """Call predicate until it is true and return its value; BrokerError after the deadline."""
     end = time.monotonic() + deadline_s
     while True:
@@ -113,7 +132,7 @@ class Broker:
                 self._remove_dir()
         raise AssertionError("unreachable")
 
-    def stop(self, deadline_s=STOP_DEADLINE_S):
+    def stop(self, deadline_s=DEADLINE_S):
         """SIGTERM, wait, then check the exit code and the log."""
         if self.proc is None:
             return
@@ -205,11 +224,14 @@ class Broker:
         return os.path.join(self.dir, name)
 
     def write(self, name, text):
-        """(Re)write a file in the broker's folder; placeholders are filled in."""
+        """(Re)write a file in the broker's folder; placeholders are filled in. Who reads it meanwhile
+        finds the old text or the new one."""
         os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
-        with open(self.path(name), "w", encoding="utf-8") as out:
+        fresh = self.path(name) + ".fresh"
+        with open(fresh, "w", encoding="utf-8") as out:
             out.write(self._fill(text))
-        os.chmod(self.path(name), 0o644)
+        os.chmod(fresh, 0o644)
+        os.replace(fresh, self.path(name))
 
     def log(self):
         """stdout and stderr of the broker so far."""
@@ -221,7 +243,7 @@ class Broker:
     def log_tail(self, lines=40):
         return "\n".join("    | " + line for line in self.log().splitlines()[-lines:])
 
-    def wait_log(self, pattern, deadline_s=10.0):
+    def wait_log(self, pattern, deadline_s=DEADLINE_S):
         """Wait until the log matches the regular expression; returns the match."""
         compiled = re.compile(pattern, re.MULTILINE)
         return wait_until(lambda: compiled.search(self.log()), deadline_s,
@@ -292,7 +314,7 @@ class Broker:
         return re.findall(r"^listener 0 (\S+)", self._fill(self.config_template), re.MULTILINE)
 
     def _wait_listening(self):
-        end = time.monotonic() + START_DEADLINE_S
+        end = time.monotonic() + DEADLINE_S
         while True:
             if self.proc.poll() is not None:
                 raise BrokerError(f"broker ended with {self.proc.returncode} at its start\n"
@@ -307,7 +329,7 @@ class Broker:
             except OSError:
                 pass
             if time.monotonic() > end:
-                raise BrokerError(f"broker does not listen after {START_DEADLINE_S} s\n"
+                raise BrokerError(f"broker does not listen after {DEADLINE_S} s\n"
                                   + self.log_tail())
             time.sleep(0.01)
 

@@ -9,14 +9,12 @@ import socket
 import struct
 import time
 
-from harness import transport
+from harness import DEADLINE_S, transport
 from harness.mqtt_packets import *      # noqa: F403 - who talks needs all of the packets as well
 from harness.mqtt_packets import (CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL,
                                   SUBACK, TYPE_NAMES, UNSUBACK, V5, V31, Malformed, Mismatch,
                                   Packet, connect, disconnect, pingreq, puback, pubcomp, publish,
                                   pubrec, pubrel, subscribe, unsubscribe)
-
-DEADLINE_S = 10.0
 
 
 class Connection:

@@ -23,6 +23,7 @@ import ssl
 import tempfile
 import threading
 
+from harness import DEADLINE_S
 from harness.certificates import Authority
 from harness.websocket import Stream, WebSocket
 
@@ -101,14 +102,14 @@ class TlsSocket:
             return b""
 
     def recv(self, size):
-        self.sock.settimeout(30)
+        self.sock.settimeout(DEADLINE_S)
         return self.sock.recv(size)
 
     def shutdown(self, how):
         raise Skip("Python's TLS cannot be closed one way")
 
     def sendall(self, data):
-        self.sock.settimeout(30)
+        self.sock.settimeout(DEADLINE_S)
         try:
             self.sock.sendall(data)
         except ssl.SSLError as err:
@@ -128,7 +129,7 @@ def _connect(host, port, rcvbuf, deadline_s):
     return sock
 
 
-def dial(host, port, rcvbuf=None, deadline_s=10.0):
+def dial(host, port, rcvbuf=None, deadline_s=DEADLINE_S):
     """A connected socket, or what looks like one."""
     kind, path = _places.get(port, ("tcp", None))
     if kind == "unix":

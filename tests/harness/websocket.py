@@ -12,9 +12,10 @@ import socket
 import struct
 import time
 
+from harness import DEADLINE_S
+
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-DEADLINE_S = 10.0
 
 
 class HandshakeError(Exception):

@@ -17,7 +17,7 @@
 
 #include "integration/lib_transport.h"
 
-enum { DEADLINE_S = 20 };
+enum { DEADLINE_S = 60 };
 
 struct peer {
 	struct mosquitto *client;

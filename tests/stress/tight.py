@@ -37,7 +37,7 @@ from harness.websocket import request                                   # noqa: 
 from shim import Shim                                                   # noqa: E402
 from torture_support import shim_library                                # noqa: E402
 
-ANSWER_S = 20
+ANSWER_S = 60
 QUIET_S = 60
 LOOK_S = 0.3
 RELOAD_S = 0.7

@@ -4,7 +4,7 @@
 
 const mqtt = require('mqtt');
 
-const DEADLINE_MS = 15000;
+const DEADLINE_MS = 60000;
 const url = process.argv[2];
 
 if (!url) {
