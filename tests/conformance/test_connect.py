@@ -2,6 +2,7 @@
 """Sections 3.1 and 3.2: CONNECT in every form, and what CONNACK answers."""
 import time
 
+from harness import DEADLINE_S
 from harness.mqtt_raw import (CONNACK, CONNECT, PUBLISH, SUBACK, V31, V311, V5, binary, connect,
                               disconnect, packet, pingreq, prop, publish, subscribe, u8, u16, utf8,
                               varint)
@@ -384,29 +385,29 @@ def no_response_information(t):
 @case("Server Keep Alive is sent where the client's is too long, and holds",
       v5="3.1.2-22", conf="max_keepalive 2\n")
 def server_keep_alive(t):
+    start = time.monotonic()
     client = t.open(keep_alive=60)
     assert client.connack.properties.get("server_keep_alive") == 2, client.connack
-    start = time.monotonic()
     client.expect_closed(reason=0x8D)
-    assert 2.7 <= client.eof_at - start < 6, client.eof_at - start
+    assert 2.9 <= client.eof_at - start < 30, client.eof_at - start
 
 
 @case("Without Server Keep Alive the client's holds", v5="3.2.2-22 3.1.2-22", v311="3.1.2-24",
       v31="V31-4")
 def keep_alive(t):
+    start = time.monotonic()
     client = t.open(keep_alive=1)
     if t.is_v5():
         assert "server_keep_alive" not in client.connack.properties
-    start = time.monotonic()
     client.expect_closed(reason=0x8D)
-    assert 1.3 <= client.eof_at - start < 4, client.eof_at - start
+    assert 1.4 <= client.eof_at - start < 30, client.eof_at - start
 
 
 @case("Any packet restarts the Keep Alive", v5="3.1.2-22", v311="3.1.2-24")
 def keep_alive_renewed(t):
-    client = t.open(keep_alive=1)
+    client = t.open(keep_alive=4)      # six seconds
     for count in range(3):
-        let_pass(0.8)
+        let_pass(2.4)
         client.send(publish(t.topic(), b"still here", version=t.version) if count % 2 else
                     pingreq())
         if count % 2 == 0:
@@ -420,11 +421,11 @@ def keep_alive_not_by_server(t):
     topic = t.topic()
     client, publisher = t.open("silent", keep_alive=1), t.open("publisher")
     client.send(subscribe(1, topic, t.version))
-    end = time.monotonic() + 6
+    end = time.monotonic() + DEADLINE_S
     while not client.eof and time.monotonic() < end:
         publisher.publish(topic, b"x")
         client._fill(0.2)
-    assert client.eof, "a client that sent nothing for four times its Keep Alive is still there"
+    assert client.eof, "a client that sends nothing is still there"
 
 
 @case("Keep Alive 0 never closes the connection", v5="3.1.2-22", v311="3.1.2-24")
@@ -449,11 +450,11 @@ def maximum_qos(t):
 @case("Keep Alive 0 is replaced where the server has a maximum", v5="3.1.2-22",
       conf="max_keepalive 2\n")
 def server_keep_alive_for_none(t):
+    start = time.monotonic()
     client = t.open(keep_alive=0)
     assert client.connack.properties.get("server_keep_alive") == 2, client.connack
-    start = time.monotonic()
     client.expect_closed(reason=0x8D)
-    assert 2.7 <= client.eof_at - start < 6, client.eof_at - start
+    assert 2.9 <= client.eof_at - start < 30, client.eof_at - start
 
 
 @case("A CONNECT with fields of the largest size is read", v5="3.1.3-1", v311="3.1.3-1")

