@@ -4,7 +4,7 @@ that was refused, nothing crashes, and who needs no store notices nothing."""
 import errno
 import statistics
 
-from harness import tmpfs
+from harness import DEADLINE_S, tmpfs
 from harness.broker import BrokerError
 from harness.devices import Witness
 from harness.mqtt_raw import PUBACK, V5, Client, publish
@@ -13,7 +13,7 @@ from shim import DSYNC, FDATASYNC, MSYNC, PWRITE, SIZE, WRITE, WRITEV
 from torture import Torture
 from torture_support import equal, persistent
 
-SYNC_DELAY_MS = 500
+SYNC_DELAY_MS = 1500
 
 
 class Faulty(Torture):
@@ -29,7 +29,8 @@ class Faulty(Torture):
         crowd = self.cast.crowd
         witnesses = [Witness(crowd, f"witness{qos}", qos) for qos in (0, 1)]
         self.cast.work(0.3)
-        crowd.run_until(lambda: all(w.is_subscribed for w in witnesses), 20)
+        if not crowd.run_until(lambda: all(w.is_subscribed for w in witnesses), DEADLINE_S):
+            raise BrokerError("the witnesses could not subscribe")
         for witness in witnesses:
             witness.took.clear()
         self.met = [self._fault(inject) for inject in self.inject]
@@ -44,15 +45,21 @@ class Faulty(Torture):
         before = self.shim["faults"]
         undo = inject(self.shim)
         self.cast.work(self.seconds)
+        if getattr(inject, "is_waited_for", False):
+            self.cast.crowd.load = True
+            self.cast.crowd.run_until(lambda: self._is_met(before), DEADLINE_S)
         self.shim.mend()
         if undo:
             undo()
         acked = self._acked()
         self.cast.crowd.load = True
-        if not self.cast.crowd.run_until(lambda: self._acked() > acked, 20):
+        if not self.cast.crowd.run_until(lambda: self._acked() > acked, DEADLINE_S):
             raise BrokerError("nothing is acknowledged after the fault is over\n"
                               + self.broker.log_tail())
         return self.shim["faults"] - before
+
+    def _is_met(self, before):
+        return self.shim["faults"] > before
 
     def _acked(self):
         return sum(len(stream.acked) for stream in self.cast.streams)
@@ -97,6 +104,11 @@ class FullDisk(Faulty):
             Client(self.broker.port, V5, client_id="hoard", name="hoard").open(clean=True)
         return undo
 
+    _fill.is_waited_for = True
+
+    def _is_met(self, _before):
+        return any("0x97" in what for what in self.cast.crowd.unexpected)
+
     @staticmethod
     def _is_taken(sender):
         packet_id = sender.new_id()
@@ -120,15 +132,27 @@ def _judge(run, is_met):
     return run
 
 
+def _waited_for(inject):
+    """The fault is not over before it was met."""
+    inject.is_waited_for = True
+    return inject
+
+
 def _failing(calls, kind, error=errno.EIO, times=3):
     """These calls fail so often."""
+    @_waited_for
     def inject(shim):
         shim["only"] = calls
         shim.fail(kind, error, times)
     return inject
 
 
+def _failing_all(kind, error=errno.EIO):
+    return _waited_for(lambda shim: shim.fail(kind, error))
+
+
 def _short(calls, times=2):
+    @_waited_for
     def inject(shim):
         shim["only"] = calls
         shim["short_writes"] = times
@@ -142,9 +166,9 @@ def _slow(calls):
     return inject
 
 
-@case("Syncs of 500 ms: only who needs the store waits for it")
+@case("Syncs of 1.5 s: only who needs the store waits for it")
 def slow_sync(_t):
-    _hold(_slow(FDATASYNC), _slow(DSYNC), is_met=lambda run: run.syncs > 0)
+    _hold(_slow(FDATASYNC), _slow(DSYNC), seconds=3.0, is_met=lambda run: run.syncs > 0)
 
 
 @case("A sync that fails once: nothing is acknowledged that it should have covered")
@@ -159,7 +183,7 @@ def meta_fails_once(_t):
 
 @case("Syncs that fail for a second")
 def syncs_fail(_t):
-    _hold(lambda shim: shim.fail("sync", errno.EIO), power=1.0)
+    _hold(_failing_all("sync"), power=1.0)
 
 
 @case("pwrite: no room, then an error, then half of the work")
@@ -181,20 +205,20 @@ def short_writes(_t):
 
 @case("Writes that fail with EIO for a second")
 def writes_fail(_t):
-    _hold(lambda shim: shim.fail("write", errno.EIO))
+    _hold(_failing_all("write"))
 
 
 @case("No room on the disk for a second")
 def no_room(_t):
-    _hold(lambda shim: shim.fail("write", errno.ENOSPC))
+    _hold(_failing_all("write", errno.ENOSPC))
 
 
 @case("A small disk that somebody else fills: below LMDB, not played by a library")
 def full_tmpfs(_t):
-    _judge(FullDisk(), lambda run: any("0x97" in what for what in run.cast.crowd.unexpected))
+    _judge(FullDisk(), lambda run: run._is_met(0))
 
 
-@case("durability process: syncs of 500 ms are nobody's, and what fails is known before it matters")
+@case("durability process: syncs of 1.5 s are nobody's, and what fails is known before it matters")
 def process_faults(_t):
     _hold(_slow(FDATASYNC), _failing(FDATASYNC, "sync", times=1),
           _failing(PWRITE | WRITEV, "write", errno.ENOSPC), durability="process",

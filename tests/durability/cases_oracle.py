@@ -5,7 +5,8 @@ import json
 import os
 import subprocess
 
-from harness.broker import default_bin
+from harness import DEADLINE_S
+from harness.broker import BrokerError, default_bin
 from harness.crowd import NO, YES, Crowd
 from harness.devices import Flipper, Wanderer
 from harness.mqtt_packets import V5, Packet
@@ -32,9 +33,20 @@ class Robbed(Torture):
         away.wants_up = False
         away.drop()
         cast.work(0.4)
-        cast.crowd.run_until(lambda: all(d.is_up or d.is_dead for d in cast.mourned), 20)
+        cast.crowd.load = True
+        if not cast.crowd.run_until(self._is_there, DEADLINE_S):
+            raise BrokerError("there is nothing to take")
+        cast.crowd.load = False
         away.wants_up = True
-        cast.patience = 0.1
+        cast.patience = 0.05
+
+    def _is_there(self):
+        """Some of everything that can be taken."""
+        cast = self.cast
+        return (all(d.is_up or d.is_dead for d in cast.mourned)
+                and any(s.acked for s in cast.streams if s.topic.startswith("t/"))
+                and any(topic.has_to_exist() for p in cast.publishers for topic in p.retained)
+                and any(known == YES for flipper in cast.flippers for known in flipper.knows.values()))
 
     def _kill(self):
         super()._kill()

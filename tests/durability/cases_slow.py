@@ -51,7 +51,7 @@ def _once_though_slow(durability):
         make_stand(shim, publisher, 0, 1)
         shim.stall(0)
         before = _commits(broker)
-        broker.wait_log("Worker 0 is slow", 40)
+        broker.wait_log("Worker 0 is slow")
         with contextlib.suppress(BrokerError):      # it were wrong
             wait_until(lambda: _commits(broker) > before, 0.5)
         broker.kill()
@@ -120,7 +120,7 @@ def _start_with_one_slow(broker, shim, worker, after):
     shim["standing"] = 0        # the last broker may have died so
     shim.stall(worker, after=after)
     broker._spawn()
-    wait_until(lambda: shim["standing"] or broker.log().count(READ_BACK) == before + 3, 30,
+    wait_until(lambda: shim["standing"] or broker.log().count(READ_BACK) == before + 3,
                what="a worker that stands, or the end of the start", poll_s=0.002)
     has_stood = bool(shim["standing"])
     if has_stood:

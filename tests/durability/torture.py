@@ -19,6 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
+from harness import DEADLINE_S                              # noqa: E402
 from harness.broker import Broker, BrokerError              # noqa: E402
 from harness.crowd import Crowd                             # noqa: E402
 from harness.devices import (Flipper, Mourned, Probe, Publisher, Reader,      # noqa: E402
@@ -28,8 +29,8 @@ from harness.oracle import Entitlements, Violations # noqa: E402
 from shim import Shim                                       # noqa: E402
 from torture_support import shim_library, store_config      # noqa: E402
 
-QUIET_DEADLINE_S = 40
-SESSIONS_DEADLINE_S = 20
+QUIET_DEADLINE_S = 120
+SESSIONS_DEADLINE_S = 60
 
 
 class Cast(Entitlements):
@@ -90,7 +91,7 @@ class Cast(Entitlements):
         """Nobody publishes before all are subscribed."""
         for device in self.mourned:
             device.wants_up = False
-        if not self.crowd.run_until(lambda: all(s.is_subscribed for s in self.subscribers), 20):
+        if not self.crowd.run_until(lambda: all(s.is_subscribed for s in self.subscribers), DEADLINE_S):
             raise BrokerError("the crowd could not subscribe")
         for device in self.mourned:
             device.wants_up = True
@@ -137,7 +138,7 @@ class Cast(Entitlements):
         for device in self.subscribers:
             if device.is_up:
                 device.ping()
-        self.crowd.run_until(lambda: all(s.is_flushed() for s in self.subscribers), 10)
+        self.crowd.run_until(lambda: all(s.is_flushed() for s in self.subscribers), DEADLINE_S)
 
     def _probe(self):
         self.probe_number += 1
@@ -153,7 +154,7 @@ class Cast(Entitlements):
                              SESSIONS_DEADLINE_S * self.patience)
         for device in asked:
             device.ping()
-        self.crowd.run_until(lambda: all(d.is_flushed() for d in asked), 10)
+        self.crowd.run_until(lambda: all(d.is_flushed() for d in asked), DEADLINE_S)
         for device in asked:
             device.check(payload)
             device.probes.clear()
@@ -166,7 +167,7 @@ class Cast(Entitlements):
             return all(topic.allows(reader.values.get(topic.topic, b"")) for topic in topics)
 
         self.crowd.run_until(lambda: reader.is_up and not reader.requests and is_right(),
-                             10 * self.patience)
+                             DEADLINE_S * self.patience)
         for topic in topics:
             value = reader.values.get(topic.topic, b"")
             if not topic.allows(value):
@@ -236,7 +237,7 @@ class Torture:
         if self.rng.random() < 0.15:
             time.sleep(self.rng.random() * 0.1)
         else:
-            self.cast.crowd.run_until(lambda: any(p.is_up for p in self.cast.publishers), 20)
+            self.cast.crowd.run_until(lambda: any(p.is_up for p in self.cast.publishers), DEADLINE_S)
             self.cast.work(self.rng.random() ** 2 * 1.2)
 
     def _kill(self):
