@@ -14,7 +14,7 @@ async function told(t, url, pattern) {
 run(async (t) => {
 	t.expect(/WebSocket connection|ERR_|net::/);
 	const nobody = await told(t, `ws://127.0.0.1:${given.free}/mqtt`, /does not answer/);
-	check(await nobody.isVisible('#connect-cancel'), 'one can stop it');
+	await t.seen('#connect-cancel', nobody);
 	await nobody.click('#connect-cancel');
 	await t.state('offline', nobody);
 	const cert = await told(t, `wss://127.0.0.1:${given.untrusted}/mqtt`, /certificate not trusted/);
@@ -22,12 +22,12 @@ run(async (t) => {
 	await told(t, 'nonsense', /Not an address/);
 	await told(t, 'http://127.0.0.1:1/', /Not an address/);
 	const linked = await t.open({}, { search: '?broker=wss://other.example/mqtt' });
-	check(/other\.example/.test(await linked.textContent('#connect-notice')), 'an address from a link is pointed out');
+	await t.reads('#connect-notice', /other\.example/, linked);
 	const page = await t.open();
 	await t.fill('#subscribe-form', { filter: 'a/#/b' });
 	await page.click('#subscribe-form button[type=submit]');
-	check(/alone and last/.test(await page.textContent('#subscribe-problem')), 'a bad filter is explained');
+	await t.reads('#subscribe-problem', /alone and last/);
 	await t.publish('a/+', 'x');
-	check(/one topic/.test(await page.textContent('#publish-problem')), 'a bad topic is explained');
+	await t.reads('#publish-problem', /one topic/);
 	check(await page.locator('.field:has([name="topic"]) + #publish-problem').count() === 1, 'below its field');
 });

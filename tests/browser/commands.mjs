@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The commands that the page shows are run as they are, and do the same.
 import { spawn, spawnSync } from 'node:child_process';
-import { check, equal, given, run } from './lib.mjs';
+import { DEADLINE_MS, check, equal, given, run } from './lib.mjs';
 
 const TOPIC = "cmd/it's here/$HOME";
 const PAYLOAD = 'a "b" `c` $(d)\nsecond line \\ é';
@@ -26,7 +26,7 @@ run(async (t) => {
 	await page.click('#publish-commands');
 	const pub = await copied(page, 'mosquitto_pub');
 	await page.keyboard.press('Escape');
-	const published = spawnSync('sh', ['-c', pub], { encoding: 'utf8', timeout: 10000 });
+	const published = spawnSync('sh', ['-c', pub], { encoding: 'utf8', timeout: DEADLINE_MS });
 	equal([published.status, published.stderr], [0, ''], `sh -c ${pub}`);
 	const { row } = await t.message(TOPIC);
 	await row.click();
@@ -38,7 +38,7 @@ run(async (t) => {
 	subscribed.stdout.on('data', (data) => {
 		out += data;
 	});
-	const ended = new Promise((resolve) => subscribed.on('exit', resolve));
+	const ended = new Promise((resolve) => subscribed.on('close', resolve));
 	// Until mosquitto_sub has subscribed there is nobody to hear; so say it until it has.
 	const timer = setInterval(() => page.click('#publish-button').catch(() => {}), 300);
 	equal(await ended, 0, `sh -c ${sub}`);

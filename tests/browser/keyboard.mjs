@@ -64,20 +64,19 @@ run(async (t) => {
 	await tabTo(page, '#list');
 	await keys.press('ArrowDown');
 	await keys.press('ArrowDown');
-	const chosen = () => page.textContent('#detail h3');
-	equal(await chosen(), 'keys/2', 'the second message from the top');
+	await t.reads('#detail h3', /^keys\/2$/);
 	check(await page.evaluate(() => document.getElementById(
 		document.getElementById('list').getAttribute('aria-activedescendant')).ariaSelected === 'true'), 'it is told');
 	await keys.press('End');
-	equal(await chosen(), 'keys/1', 'the last one');
+	await t.reads('#detail h3', /^keys\/1$/);
 	await keys.press('Escape');
-	check(await page.isHidden('#detail'), 'Escape closes it');
+	await t.unseen('#detail');
 	await page.focus('.subscription [aria-label="keys/# as a command"]');
 	await keys.press('Enter');
-	check(await page.isVisible('#commands'), 'the dialog opens');
+	await t.seen('#commands');
 	await everythingHasAName(page);
 	await keys.press('Escape');
-	check(await page.isHidden('#commands'), 'and closes');
+	await t.unseen('#commands');
 	await page.focus('.views [data-go="live"]');
 	await keys.press('Enter');
 	await tabTo(page, '.plot');

@@ -8,7 +8,7 @@
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 
-const DEADLINE_MS = 20000;
+export const DEADLINE_MS = 60000;
 const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
 	'--disable-background-networking', '--disable-component-update', '--disable-sync'];
 export const given = JSON.parse(process.argv[2] ?? '{}');
@@ -85,6 +85,27 @@ class Tester {
 		const answer = new Promise((resolve) => answers.push(resolve));
 		console.log(`ask ${word}`);
 		return answer;
+	}
+
+	// Until one sees it, or no more: a page on a busy machine may draw late.
+	async seen(selector, page = this.page) {
+		await page.locator(selector).first().waitFor({ state: 'visible' });
+	}
+
+	async unseen(selector, page = this.page) {
+		await page.locator(selector).first().waitFor({ state: 'hidden' });
+	}
+
+	// Until the text of an element matches; the text.
+	async reads(selector, pattern, page = this.page) {
+		let text = '';
+		await eventually(async () => {
+			text = await page.textContent(selector);
+			return pattern.test(text);
+		}, `${pattern} in ${selector}`).catch((error) => {
+			throw new Error(`${error.message}; it says: ${text}`);
+		});
+		return text;
 	}
 
 	state(wanted, page = this.page) {

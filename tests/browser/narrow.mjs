@@ -26,10 +26,10 @@ run(async (t) => {
 	await t.connect();
 	for (const panel of ['subscribe', 'publish', 'messages', 'live', 'connect']) {
 		await to(panel);
-		check(await page.isVisible(panel === 'live' ? '#live' : `.panel[data-panel="${panel}"]`), `${panel} is seen`);
+		await t.seen(panel === 'live' ? '#live' : `.panel[data-panel="${panel}"]`);
 		await nothingSticksOut(page, panel);
 		await bigEnough(page, panel);
-		check(await page.isVisible('#state'), `the state is seen in ${panel}`);
+		await t.seen('#state');
 	}
 	await to('subscribe');
 	await t.subscribe('phone/#');
@@ -40,8 +40,8 @@ run(async (t) => {
 	const { row } = await t.message(topic);
 	await nothingSticksOut(page, 'a long message in the list');
 	await row.tap();
-	check(await page.isVisible('#detail'), 'the message opens');
+	await t.seen('#detail');
 	await nothingSticksOut(page, 'a long message opened');
 	await page.tap('[aria-label="Close the message"]');
-	check(await page.isVisible('#list'), 'and closes');
+	await t.seen('#list');
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The broker stops and comes back: the page says so, connects again by itself, and the subscription
 // is live again.
-import { check, equal, run } from './lib.mjs';
+import { equal, run } from './lib.mjs';
 
 run(async (t) => {
 	t.expect(/WebSocket connection|ERR_CONNECTION_REFUSED|Failed to load resource|ERR_|net::/);
@@ -12,12 +12,12 @@ run(async (t) => {
 	await t.message('again/before');
 	await t.ask('stop');
 	await t.state('waiting');
-	check(/Reconnecting in \d+ s/.test(await page.textContent('#state')), 'the wait is counted down');
-	check(await page.isVisible('#connect-notice'), 'the reason is told');
+	await t.reads('#state', /Reconnecting in \d+ s/);
+	await t.seen('#connect-notice');
 	await page.waitForFunction(() => /attempt [2-9]|does not answer/.test(
 		document.getElementById('state').textContent + document.getElementById('connect-notice').textContent));
 	await t.publish('again/lost', 'x');
-	check(/Not connected/.test(await page.textContent('#publish-problem')), 'publishing says why not');
+	await t.reads('#publish-problem', /Not connected/);
 	await t.ask('start');
 	await t.state('connected');
 	await page.waitForFunction(() => document.querySelector('.subscription .badge').textContent === 'QoS 1');

@@ -17,7 +17,7 @@ async function resumes(t, version) {
 	await other.waitForFunction(() => /Acknowledged/.test(document.getElementById('publish-result').textContent));
 	await one.click('#connect-button');
 	await t.state('connected', one);
-	check(/resumed/.test(await one.textContent('#connected-facts')), 'the session was resumed');
+	await t.reads('#connected-facts', /resumed/, one);
 	await t.message(`kept/${version}`, one);
 }
 
@@ -40,7 +40,7 @@ async function takenOver(t) {
 	await t.open();
 	await t.connect({ clientId: 'console-twice' });
 	await t.state('refused', first);
-	check(/same client id/.test(await first.textContent('#connect-notice')), 'it is explained');
+	await t.reads('#connect-notice', /same client id/, first);
 }
 
 run(async (t) => {
