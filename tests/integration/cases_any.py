@@ -12,8 +12,8 @@ from harness import transport
 from harness.mqtt_raw import V5, Client, connect
 from harness.runner import case
 from harness.websocket import Stream, WebSocket, handshake_text, read_response
-from support import (Sub, equal, is_sanitized, need, nightjar_only, proc_status, pub, run, running,
-                     wait_until)
+from support import (DEADLINE_S, Sub, before_all_others, equal, is_sanitized, need, nightjar_only,
+                     proc_status, pub, run, running, wait_until)
 
 GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 CONNECT = b"\x10\x0f\0\x04MQTT\x05\x02\0\x3c\0\0\x02ab"
@@ -21,7 +21,7 @@ V2 = b"\r\n\r\n\0\r\nQUIT\n"
 
 
 def _plain(port):
-    sock = socket.create_connection(("127.0.0.1", port), 10)
+    sock = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -38,7 +38,7 @@ def _answer(sock, data, trickle=False):
             sock.sendall(piece)
         except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             break
-    sock.settimeout(15)
+    sock.settimeout(DEADLINE_S)
     try:
         return sock.recv(4096)
     except (ConnectionResetError, ssl.SSLError):
@@ -100,7 +100,7 @@ def tunnel(_t):
         sock = _socket(broker.port)
         sock.sendall(GET % b"big.txt")
         time.sleep(0.2)     # nothing depends on it: the broker meets a client that is slow
-        answer, _ = read_response(sock, 30)
+        answer, _ = read_response(sock)
         equal((answer.status, len(answer.body)), (200, 4800000))
         sock = _socket(broker.port)
         sock.sendall(handshake_text().encode())
@@ -216,12 +216,13 @@ def half_open(_t):
     begins = (b"", hello[:40], hello, b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"\x10\x7f\0\x04MQ")
     with running("connect_timeout 8\nconnection_messages false\n" + _any()) as broker:
         witness = Witness(broker)
-        before_ms = witness.median_ms(1)
+        with before_all_others(broker.pid):
+            before_ms = witness.median_ms(1)
         memory = proc_status(broker.pid, "VmRSS")
         sockets, began = [], time.monotonic()
         for number in range(count):
             sock = socket.socket()
-            sock.settimeout(10)
+            sock.settimeout(DEADLINE_S)
             sock.connect(("127.0.0.1", broker.port))
             if begins[number % len(begins)]:
                 sock.sendall(begins[number % len(begins)])
@@ -229,10 +230,10 @@ def half_open(_t):
             if number % 500 == 0:
                 witness.client.expect_alive()
         opened = time.monotonic()
-        during_ms = witness.median_ms(1)
+        with before_all_others(broker.pid) as is_first:
+            during_ms = witness.median_ms(1)
         grown = proc_status(broker.pid, "VmRSS") - memory
         for sock in sockets:
-            sock.settimeout(30)
             while True:
                 try:
                     if not sock.recv(65536):
@@ -244,18 +245,16 @@ def half_open(_t):
         print(f"# {count} half-open: opened in {opened - began:.1f} s, round trip {before_ms:.2f} -> "
               f"{during_ms:.2f} ms, {grown // 1024} MiB, closed {closed - opened:.1f} s later",
               flush=True)
-        # On a machine with more to do than processors, the scheduler decides and not the broker.
-        is_quiet = os.getloadavg()[0] < 2 * (os.cpu_count() or 1)
-        assert during_ms < (10 * max(before_ms, 1) if is_quiet else 100), (before_ms, during_ms)
+        # Otherwise the scheduler decides, on a machine with more to do than processors, and not the broker.
+        assert during_ms < (10 * max(before_ms, 1) if is_first else 1000), (before_ms, during_ms)
         assert is_sanitized() or grown < 150 * 1024, f"{grown} KiB"
-        assert closed - opened < 25, closed - opened
         witness.client.expect_alive()
 
 
 @case("connect_timeout holds from the accept, whatever stage a connection has reached")
 def timeouts(_t):
     nightjar_only()
-    conf = "connect_timeout 2\n" + _any("proxy_protocol on", "trusted_proxy 127.0.0.1")
+    conf = "connect_timeout 5\n" + _any("proxy_protocol on", "trusted_proxy 127.0.0.1")
     with running(conf) as broker:
         began = time.monotonic()
         stuck = [_plain(broker.port), _socket(broker.port)]
@@ -266,4 +265,5 @@ def timeouts(_t):
                 stuck.append(sock)
         for sock in stuck:
             equal(_answer(sock, b""), b"")
-        assert 1.5 < time.monotonic() - began < 12
+        # The default is 10, and the last of them came some moments after the first.
+        assert 4.5 < time.monotonic() - began < 20

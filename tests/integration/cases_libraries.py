@@ -12,7 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def _program(name):
     with running() as broker:
-        run_both(test_program("integration", name), broker.port, deadline_s=120,
+        run_both(test_program("integration", name), broker.port, deadline_s=300,
                  env=transport.environment(broker.port))
 
 
@@ -40,7 +40,7 @@ def _mqttjs(script):
     if not os.path.isdir(os.path.join(folder, "node_modules", "mqtt")):
         raise Skip("MQTT.js is not there: run 'npm ci' in tests/integration/mqttjs")
     with running() as broker:
-        run_both("node", script, transport.url(broker.port), cwd=folder, deadline_s=90,
+        run_both("node", script, transport.url(broker.port), cwd=folder, deadline_s=300,
                  env=transport.environment(broker.port))
 
 

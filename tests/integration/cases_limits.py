@@ -26,13 +26,13 @@ def _away_and_back(config, count, qos=1, size=0):
     counted drops."""
     with running("sys_interval 1\n" + config) as broker:
         away = _client(broker, "away", **PERSISTENT)
-        away.subscribe(("q", qos))
+        away.subscribe(("q", max(qos, 1)))
         away.leave()
         sender = _client(broker, "sender")
         for number in range(count):
             sender.publish("q", (b"%d" % number).ljust(size), qos=qos)
-        if qos == 0:
-            sender.expect_alive()
+        if qos == 0:            # nobody tells when QoS 0 has reached the other's worker: what is behind it does
+            sender.publish("q", b"%d" % count, qos=1)
         back = _client(broker, "away", session_present=True, **PERSISTENT)
         got, quiet = [], 0
         while quiet < 3:        # a PINGRESP without a message before it, and again
@@ -45,6 +45,8 @@ def _away_and_back(config, count, qos=1, size=0):
                 quiet = -1
                 pkt = back.recv()
             quiet += 1
+        if qos == 0:
+            equal(got.pop(), count)
         dropped = count - len(got)
         wait_until(lambda: int(sys_value(broker.port, "$SYS/broker/publish/messages/dropped"))
                    >= dropped, DEADLINE_S, f"{dropped} counted drops", poll_s=0.3)
@@ -219,14 +221,8 @@ def _stopped_reader(qos):
         wait_until(lambda: int(sys_value(broker.port, "$SYS/broker/publish/messages/dropped"))
                    >= 100, DEADLINE_S, "counted drops", poll_s=0.3)
         # It is still a client: what it gets when it reads again is whole and in order.
-        deadline = time.monotonic() + 5
-        count = 0
-        while count < 20 and time.monotonic() < deadline:
-            pkt = stopped.expect(PUBLISH, topic="t", payload=body, qos=qos)
-            if qos:
-                stopped.send(puback(pkt.packet_id))
-            count += 1
-        assert count >= 20 or qos == 0, count
+        for _ in range(20):
+            stopped.receive("t", body, qos=qos)
 
 
 @case("memory_limit: what needs more is refused, those who are there are served")
@@ -259,8 +255,8 @@ def connect_timeout(_t):
         silent = Client(broker.port, V5, client_id="silent")
         partial = Client(broker.port, V5, client_id="partial")
         partial.send(connect("partial")[:-3])
-        silent.expect_closed(deadline_s=5)
-        partial.expect_closed(deadline_s=5)
+        silent.expect_closed()
+        partial.expect_closed()
 
 
 @case("Keep Alive: who is silent for one and a half of it is sent away, and its will published")
@@ -270,7 +266,7 @@ def keep_alive(_t):
         watcher.subscribe("will")
         began = time.monotonic()
         silent = _client(broker, "silent", keep_alive=1, will={"topic": "will", "payload": b"w"})
-        watcher.receive("will", b"w", deadline_s=8)
+        watcher.receive("will", b"w")
         assert time.monotonic() - began >= 1.4
         silent.expect_closed(reason=0x8D if broker.is_nightjar else None)
 
@@ -316,7 +312,7 @@ def retain_unavailable(_t):
 @case("retain_expiry_interval is ours: receivers see no Message Expiry Interval")
 def retain_expiry(_t):
     nightjar_only()
-    with running("retain_expiry_interval 1\n") as broker:
+    with running("retain_expiry_interval 1000\n") as broker:
         live, sender = _client(broker, "live"), _client(broker, "sender")
         live.subscribe("e/#")
         sender.publish("e/1", b"v", qos=1, retain=True)

@@ -7,7 +7,7 @@ from harness import exposition
 from harness.broker import wait_until
 from harness.mqtt_raw import V311, V5, Client
 from harness.runner import case
-from support import DEADLINE_S, equal, is_sanitized, nightjar_only, running
+from support import DEADLINE_S, equal, nightjar_only, running
 
 CONF = "worker_threads 2\nlistener {port} 127.0.0.1\nlistener {port2} 127.0.0.1\nprotocol websockets\n"
 
@@ -85,10 +85,12 @@ def latency(_t):
         away.subscribe("r")
         away.receive("r", b"kept", retain=True)
         equal(exposition.value(_scrape(broker), "nightjar_publish_latency_seconds_count"), 0)
+        began = time.monotonic()
         pub.publish("q", b"now", qos=1)
         away.receive("q", b"now", qos=1)
+        elapsed = time.monotonic() - began
         away.expect_alive()
         found = _scrape(broker)
         equal(exposition.value(found, "nightjar_publish_latency_seconds_count"), 1)
         took = exposition.value(found, "nightjar_publish_latency_seconds_sum")
-        assert 0 < took < (5 if is_sanitized() else 0.3), took
+        assert 0 < took <= elapsed, (took, elapsed)

@@ -4,6 +4,7 @@ configuration files, and a system that has no more descriptors."""
 import contextlib
 import os
 import pathlib
+import random
 import re
 import shutil
 import socket
@@ -308,11 +309,21 @@ def drop_by_default(_t):
         assert 0 not in _uids(broker.pid), _uids(broker.pid)
 
 
+def _privileged_port():
+    ports = list(range(600, 1023))
+    random.shuffle(ports)       # another run on this machine may look for one, too
+    for port in ports:
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise Skip("no privileged port is free")
+
+
 @case("As root it opens privileged ports, and files of root, before it becomes another user")
 def privileged_before_drop(_t):
     nightjar_only()
     need_root()
-    port = next(p for p in range(1023, 600, -1) if not _can_connect("127.0.0.1", p))
+    port = _privileged_port()
     with running(f"listener {{port}} 127.0.0.1\nlistener {port} 127.0.0.1\nuser nobody\n"
                  "pid_file {dir}/pid\nlog_dest file {dir}/log\n") as broker:
         pub(port, "-t", "a", "-m", "b", "-q", 1)
@@ -381,12 +392,12 @@ mount -t tmpfs tmpfs /var/lib
 {prepare}
 $WRAP "$BROKER" -c "$CONF" >"$OUT" 2>&1 &
 pid=$!
-for i in $(seq 200); do
+for i in $(seq 600); do
     mosquitto_pub -p {port} {login} -t {topic} -m kept -r -q 1 2>/dev/null && break
     kill -0 $pid || {{ cat "$OUT"; exit 9; }}
     sleep 0.1
 done
-mosquitto_sub -p {port} {login} -t {topic} -C 1 -W 10 -v
+mosquitto_sub -p {port} {login} -t {topic} -C 1 -W 60 -v
 {check}
 kill $pid
 wait $pid
@@ -408,7 +419,7 @@ def _in_namespaces(conf, port=1883, wrap="", prepare="", check="", login="", top
         script = STOCK.format(prepare=prepare, check=check, port=port, login=login, topic=topic)
         env = {"WRAP": wrap, "BROKER": binary, "CONF": conf,
                "OUT": os.path.join(folder, "out")}
-        return run_both("unshare", "-m", "-n", "sh", "-c", script, env=env, deadline_s=40)
+        return run_both("unshare", "-m", "-n", "sh", "-c", script, env=env, deadline_s=200)
 
 
 def _needs_etc():
@@ -581,21 +592,20 @@ def out_of_descriptors(_t):
         witness = _connect(broker, "witness")
         extra = []
         for _number in range(150):
-            sock = socket.create_connection(("127.0.0.1", broker.port), 5)
-            sock.settimeout(DEADLINE_S)
-            extra.append(sock)
+            extra.append(socket.create_connection(("127.0.0.1", broker.port), DEADLINE_S))
         wait_until(lambda: sum(map(_is_closed, extra)) > 30, DEADLINE_S, "refused connections")
         assert sum(map(_is_closed, extra)) < 150
         broker.wait_log(OUT_OF_DESCRIPTORS)
         cpu, began = cpu_seconds(broker.pid), time.monotonic()
         lines = len(re.findall(OUT_OF_DESCRIPTORS, broker.log()))
         while time.monotonic() - began < 3:     # keep asking, as clients that come back do
-            extra.append(socket.create_connection(("127.0.0.1", broker.port), 5))
+            extra.append(socket.create_connection(("127.0.0.1", broker.port), DEADLINE_S))
             witness.expect_alive()
             time.sleep(0.02)
         assert cpu_seconds(broker.pid) - cpu < 1.0, cpu_seconds(broker.pid) - cpu
         more = len(re.findall(OUT_OF_DESCRIPTORS, broker.log())) - lines
-        assert 1 <= more <= 8, f"{more} lines in three seconds"
+        seconds = time.monotonic() - began
+        assert 1 <= more <= 5 + seconds, f"{more} lines in {seconds:.1f} seconds"
         for sock in extra:
             sock.close()
         wait_until(lambda: _accepts(broker), DEADLINE_S, "new clients after others went")
@@ -631,7 +641,8 @@ def descriptor_limit(_t):
         text = pathlib.Path(f"/proc/{broker.pid}/limits").read_text(encoding="ascii")
         equal(re.search(r"Max open files\s+(\d+)", text).group(1), "512")
         broker.wait_log(r"(?i)\d+ (clients|connections)|(clients|connections)\D*\d+")
-        sockets = [socket.create_connection(("127.0.0.1", broker.port), 5) for _ in range(200)]
+        sockets = [socket.create_connection(("127.0.0.1", broker.port), DEADLINE_S)
+                   for _ in range(200)]
         _connect(broker, "c").expect_alive()
         equal([s for s in sockets if _is_closed(s)], [])
         assert proc_status(broker.pid, "VmRSS") > 0

@@ -275,12 +275,12 @@ def wills_survive(_t):
         # Its answer comes behind what it has withdrawn.
         clients.append(_client(broker, "polite", session_present=True))
         clients.append(_client(broker, "last"))
+        began = time.monotonic()
         broker.crash()
         watcher = _client(broker, "watcher", session_present=True)
         watcher.receive("will/now", b"now", qos=1)
-        began = time.monotonic()
         watcher.receive("will/later", b"later", qos=1)
-        assert time.monotonic() - began > 0.5
+        assert time.monotonic() - began > 1.9
         clients.append(_client(broker, "last"))
         broker.crash()
         watcher = _client(broker, "watcher", session_present=True)
@@ -517,7 +517,7 @@ def _fill(sender, topic, size, most=12000):
         sender.send(b"".join(publish(topic, b"%06d" % number + bytes(size), 1, packet_id,
                                      version=sender.version)
                              for packet_id, number in ids.items()))
-        answers = [sender.expect(PUBACK, deadline_s=20) for _ in ids]
+        answers = [sender.expect(PUBACK) for _ in ids]
         taken += [ids[pkt.packet_id] for pkt in answers if pkt.reason == 0]
         if any(pkt.reason == 0x97 for pkt in answers):
             return taken
@@ -577,7 +577,7 @@ def _full_store(broker, make_room=lambda: None):
     away = _client(broker, "away", session_present=True)
     equal([int(one[:6]) for one in _payloads(away, len(taken))], taken)
     make_room()
-    wait_until(lambda: _is_taken(sender), 20, "room again")
+    wait_until(lambda: _is_taken(sender), DEADLINE_S, "room again")
     known = _client(broker, "known5", session_present=True)
     known.subscribe(("new/#", 1))
     _client(broker, "fresh", session_present=False).subscribe(("old/gone", 1))
@@ -606,7 +606,7 @@ def busy_is_not_full(_t):
             # Its acknowledgements spare the store what it has not written yet, and make room at any time.
             keepers[number % 4].receive_many(256)
             for sender in senders:
-                equal({sender.expect(PUBACK, deadline_s=20).reason for _ in range(32)}, {0})
+                equal({sender.expect(PUBACK).reason for _ in range(32)}, {0})
         assert _metric(broker, 'nightjar_connections_parked_total{reason="store"}') > 0
 
 
@@ -643,7 +643,7 @@ def full_and_old(_t):
         away = _client(broker, "away", session_present=True)
         _payloads(away, len(taken))
         away.leave()
-        wait_until(lambda: _is_taken(sender), 20, "room again")
+        wait_until(lambda: _is_taken(sender), DEADLINE_S, "room again")
         old = _client(broker, "old", V311, expiry=0)
         old.publish("keep", b"old", qos=1, dup=True)
         away = _client(broker, "away", session_present=True)

@@ -85,7 +85,7 @@ def logins_do_not_block(_t):
                                 b"wrong"))
             witness.expect_alive()
         for number, client in enumerate(clients):
-            got = client.recv(30)
+            got = client.recv()
             assert (got.reason == 0) == bool(number % 2), (number, got)
 
 

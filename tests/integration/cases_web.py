@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import statistics
 import threading
 import time
 
@@ -10,12 +11,12 @@ from harness.broker import default_bin, wait_until
 from harness.mqtt_raw import PUBLISH, V5, Client, Mismatch, publish
 from harness.runner import case
 from harness.websocket import Stream, WebSocket, read_response, request
-from support import equal, is_sanitized, nightjar_only, run, run_both, running
+from support import DEADLINE_S, equal, nightjar_only, run, run_both, running
 
 WEB = "listener {port} 127.0.0.1\nprotocol websockets\n"
 
 
-def get(port, path, method="GET", deadline_s=10.0, **headers):
+def get(port, path, method="GET", deadline_s=DEADLINE_S, **headers):
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return request(port, "\r\n".join(lines) + "\r\n\r\n", deadline_s=deadline_s,
@@ -55,7 +56,7 @@ def methods(_t):
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             answer = get(broker.port, "/healthz", method, Content_Length=0)
             equal((answer.status, answer.headers["allow"]), (405, "GET, HEAD"))
-        with socket.create_connection(("127.0.0.1", broker.port), 10) as sock:
+        with socket.create_connection(("127.0.0.1", broker.port), DEADLINE_S) as sock:
             one = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
             for _ in range(5):
                 sock.sendall(one)
@@ -81,7 +82,7 @@ def switches(_t):
             equal((path, get(broker.port, path).status), (path, 404))
         both = broker.ports["port2"]
         equal(get(both, "/metrics").status, 404)
-        with socket.create_connection(("127.0.0.2", both), 10) as sock:
+        with socket.create_connection(("127.0.0.2", both), DEADLINE_S) as sock:
             sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             equal(read_response(sock)[0].status, 200)
 
@@ -121,10 +122,10 @@ def large_file(_t):
     with running(WEB + "http_dir {dir}/www\n", files={"www/x": ""}) as broker:
         with open(broker.path("www/large.bin"), "wb") as out:
             out.write(body)
-        assert get(broker.port, "/large.bin", deadline_s=60).body == body
+        assert get(broker.port, "/large.bin").body == body
         slow = socket.socket()
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        slow.settimeout(30)
+        slow.settimeout(DEADLINE_S)
         slow.connect(("127.0.0.1", broker.port))
         slow.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         data = b""
@@ -147,7 +148,7 @@ def rude(_t):
         sock.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
         poll = select.poll()
         poll.register(sock, 0)      # a reset is told whatever is asked for
-        assert poll.poll(15000), "still open"
+        assert poll.poll(DEADLINE_S * 1000), "still open"
         sock.close()
 
 
@@ -185,7 +186,7 @@ def healthcheck(_t):
             out = run(default_bin(), "-c", path, "--healthcheck")
             assert out.startswith("nightjar: the broker serves ("), out
             broker.proc.terminate()
-            broker.proc.wait(20)
+            broker.proc.wait(DEADLINE_S)
             out = run_both(default_bin(), "-c", path, "--healthcheck", expect=1)
             assert out.startswith("nightjar: not healthy: "), out
 
@@ -235,9 +236,13 @@ def relay_slow(_t):
             publisher.expect_alive()
             publisher.leave()
             slow.close()
-        used = sum(int(line.split()[-1]) for line in get(broker.port, "/metrics").body.decode()
-                   .splitlines() if line.startswith("nightjar_memory_bytes"))
-        assert used < 8 << 20, used
+        # What is still on its way between workers counts as well, and so it is waited for.
+        wait_until(lambda: _memory_used(broker.port) < 8 << 20, what="8 MiB")
+
+
+def _memory_used(port):
+    return sum(int(line.split()[-1]) for line in get(port, "/metrics").body.decode().splitlines()
+               if line.startswith("nightjar_memory_bytes"))
 
 
 @case("Takeovers of one client id from many WebSockets at once end with one connection")
@@ -271,9 +276,7 @@ def stop(_t):
     with running(WEB, workers="2") as broker:
         clients = [ws_client(broker.port, f"c{number}") for number in range(20)]
         mute = [WebSocket(broker.port) for _ in range(3)]
-        begin = time.monotonic()
         broker.stop()
-        assert time.monotonic() - begin < (30 if is_sanitized() else 4)
         for client in clients:
             client.expect_closed(reason=0x8B)
             equal(client.sock.close_code, 1001)
@@ -285,7 +288,7 @@ def _half_open(port, count):
     """Headers without end."""
     socks = []
     for _ in range(count):
-        sock = socket.create_connection(("127.0.0.1", port), 20)
+        sock = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
         sock.sendall(b"GET /mqtt HTTP/1.1\r\nHost: x\r\nX-Never: ")
         socks.append(sock)
     return socks
@@ -298,13 +301,14 @@ def half_open(_t):
         witness = ws_client(broker.port, "witness")
         witness.subscribe("w")
         socks = _half_open(broker.port, 2000)
-        begin = time.monotonic()
+        took = []
         for _ in range(20):
+            begin = time.monotonic()
             witness.send(publish("w", b"x"))
             witness.expect(PUBLISH)
-        assert time.monotonic() - begin < 3
+            took.append(time.monotonic() - begin)
+        assert statistics.median(took) < 0.5, took
         for sock in socks:
-            sock.settimeout(20)
             equal(sock.recv(1), b"")
             sock.close()
         equal(get(broker.port, "/healthz").body, b"ok\n")
