@@ -25,11 +25,11 @@ from harness.crowd import Crowd                             # noqa: E402
 from harness.devices import (Flipper, Mourned, Probe, Publisher, Reader,      # noqa: E402
                              Subscriber, Wanderer)
 from harness.mqtt_packets import V5, V311                   # noqa: E402
-from harness.oracle import Entitlements, Violations # noqa: E402
+from harness.oracle import Entitlements, Violations         # noqa: E402
 from shim import Shim                                       # noqa: E402
-from torture_support import shim_library, store_config      # noqa: E402
+from torture_support import CONTROL, say_what_is, shim_library, store_config      # noqa: E402
 
-QUIET_DEADLINE_S = 120
+SILENCE_S = 40          # without any message: what is missing then does not come
 SESSIONS_DEADLINE_S = 60
 
 
@@ -104,8 +104,11 @@ class Cast(Entitlements):
     def check(self):
         """Everything that is on its way arrives; then nothing may be missing."""
         self.crowd.load = False
-        self.crowd.run_until(lambda: self.violations or self._is_quiet(),
-                             QUIET_DEADLINE_S * self.patience)
+        while not self.violations and not self._is_quiet():
+            before = self.received()
+            if not self.crowd.run_until(lambda: self.violations or self.received() != before
+                                        or self._is_quiet(), SILENCE_S * self.patience):
+                break
         if self.violations:
             return
         self._say_what_hangs()
@@ -125,6 +128,9 @@ class Cast(Entitlements):
         return (all(p.is_up and not p.flights for p in self.publishers)
                 and all(s.is_up and s.is_subscribed for s in self.subscribers)
                 and not any(receiver.missing() for receiver in self.receivers))
+
+    def received(self):
+        return sum(receiver.received for receiver in self.receivers)
 
     def _say_what_hangs(self):
         for device in self.publishers + self.subscribers:
@@ -188,7 +194,7 @@ class Torture:
         self.has_faults = faults
         self.seed = seed if seed is not None else random.randrange(1 << 30)
         self.rng = random.Random(self.seed)
-        self.broker = Broker(store_config(durability) + config, workers=workers or 3)
+        self.broker = Broker(store_config(durability) + CONTROL + config, workers=workers or 3)
         self.shim = self.cast = None
         self.size = size
         self.kills = self.checks = self.sectors = 0
@@ -264,11 +270,10 @@ class Torture:
             self.cast.violations.add("broker ended by itself", self.broker.log_tail(25))
         if self.talk:
             print(f"{self.kills:5} kills, {self.checks} checks ({time.monotonic() - before:.1f} s), "
-                  f"{self.received()} messages received, {self.doubled()} of them doubled at QoS 1"
+                  f"{self.cast.received()} messages received, {self.doubled()} of them doubled at QoS 1"
                   + (f", {self.sectors} sectors lost" if self.shim else ""), flush=True)
-
-    def received(self):
-        return sum(receiver.received for receiver in self.cast.receivers)
+            if self.cast.violations:
+                say_what_is(self.broker, self.cast.publishers + self.cast.subscribers)
 
     def exercised(self):
         """What was acknowledged of each kind that is promised; all of it was checked."""
@@ -286,7 +291,7 @@ class Torture:
         return sum(receiver.doubled for receiver in self.cast.receivers)
 
     def sum(self):
-        return (f"{self.kills} kills, {self.checks} checks, {self.received()} messages received, "
+        return (f"{self.kills} kills, {self.checks} checks, {self.cast.received()} messages received, "
                 f"{self.doubled()} doubled at QoS 1, seed {self.seed}; acknowledged: "
                 + ", ".join(f"{count} {name}" for name, count in self.exercised().items())
                 + (f", {self.sectors} sectors lost" if self.shim else "")

@@ -105,6 +105,19 @@ def ctl(broker, *args):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def say_what_is(broker, devices):
+    """For a run that failed: what the broker has of each device's session, and what it said. The
+    configuration has to hold CONTROL."""
+    program = os.path.join(os.path.dirname(os.path.realpath(broker.binary)), "nightjar-ctl")
+    for device in devices:
+        known = subprocess.run([program, "-s", broker.path("control.sock"), "--json", "client",
+                                device.name], capture_output=True, text=True, check=False)
+        print(f"# {device.name}: up {device.is_up}, {len(device.flights)} to be answered, "
+              f"{len(device.held)} to be released; the broker: {known.stdout.strip()}"
+              f"{known.stderr.strip()}")
+    print("# the broker's log:\n" + broker.log_tail(30), flush=True)
+
+
 def retained_values(broker, topic_filter):
     return {record["topic"]: record["payload"]
             for record in ctl(broker, "retained", topic_filter)}

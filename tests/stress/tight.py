@@ -19,7 +19,6 @@ import errno
 import os
 import random
 import selectors
-import subprocess
 import sys
 import time
 
@@ -32,10 +31,10 @@ from harness.crowd import Crowd                                         # noqa: 
 from harness.devices import Flipper, Publisher, Subscriber, Wanderer    # noqa: E402
 from harness.mqtt_packets import (PUBACK, PUBCOMP, PUBREC, SUBACK, UNSUBACK,   # noqa: E402
                                   V5, V311, publish)
-from harness.oracle import Entitlements, Violations # noqa: E402
+from harness.oracle import Entitlements, Violations                 # noqa: E402
 from harness.websocket import request                                   # noqa: E402
 from shim import Shim                                                   # noqa: E402
-from torture_support import shim_library                                # noqa: E402
+from torture_support import CONTROL, say_what_is, shim_library         # noqa: E402
 
 ANSWER_S = 60
 QUIET_S = 60
@@ -326,7 +325,7 @@ class Tight(Entitlements):
         """Some of it changes with each reload."""
         rng = self.rng
         lines = ["listener {port} 127.0.0.1", "protocol any", "allow_anonymous true",
-                 "control_socket {dir}/control.sock", "persistence true", "persistence_location {dir}/store/",
+                 CONTROL.strip(), "persistence true", "persistence_location {dir}/store/",
                  f"durability {self.durability}", f"persistence_max_size {self.mib << 20}",
                  "max_queued_messages 0", "max_inflight_messages 10", "connection_messages false",
                  "log_type error", "log_type warning", "log_type notice",
@@ -396,19 +395,9 @@ class Tight(Entitlements):
             self._cast()
             self._life()
             if self.violations:
-                self._say_what_is()
+                say_what_is(self.broker, self.talkers + self.subscribers)
         finally:
             self.crowd.close()
-
-    def _say_what_is(self):
-        """What the broker has of each session, and what it said."""
-        program = os.path.join(os.path.dirname(self.broker.binary), "nightjar-ctl")
-        for device in self.talkers + self.subscribers:
-            known = subprocess.run([program, "-s", self.broker.path("control.sock"), "--json", "client",
-                                    device.name], capture_output=True, text=True, check=False).stdout
-            print(f"# {device.name}: up {device.is_up}, {len(device.flights)} to be answered, "
-                  f"{len(device.held)} to be released; the broker: {known.strip()}")
-        print("# the broker's log:\n" + self.broker.log_tail(30), flush=True)
 
     def _life(self):
         if not self.crowd.run_until(lambda: all(s.is_subscribed for s in self.subscribers), ANSWER_S):
