@@ -47,6 +47,7 @@ void ledger_fini(struct ledger *ledger)
 	free(ledger->now.at);
 	free(ledger->later.at);
 	free(ledger->dead.at);
+	free(ledger->with_heir.at);
 	free(ledger->done_scratch.at);
 	pack_fini(&ledger->scratch);
 	pack_fini(&ledger->receivers_scratch);
@@ -84,10 +85,10 @@ bool ledger_is_written(const struct ledger *ledger, uint64_t record)
 	return number_map_find(&ledger->records, record) != NULL;
 }
 
-static void record_dies(struct ledger *ledger, uint64_t record)
+static void record_dies(struct ledger *ledger, uint64_t record, bool has_heir)
 {
 	number_map_remove(&ledger->records, record);
-	*VECTOR_ADD(ledger->dead) = (struct dead_record){record, false};
+	*VECTOR_ADD(ledger->dead) = (struct dead_record){record, false, has_heir};
 	if (!ledger->later_since_ms)
 		ledger->later_since_ms = ledger->now_ms;
 }
@@ -110,9 +111,21 @@ static bool record_subtract(struct ledger *ledger, uint64_t record, uint64_t wha
 	if (!counts)
 		return false;
 	*counts -= what;
-	if (*counts == 0)
-		record_dies(ledger, record);
-	return *counts != 0;
+	if ((*counts & ~RECORD_HAS_HEIR) != 0)
+		return true;
+	record_dies(ledger, record, (*counts & RECORD_HAS_HEIR) != 0);
+	return false;
+}
+
+/* For one of its receivers a state, or another record, says from now on what this one said. */
+static void record_has_heir(struct ledger *ledger, uint64_t record)
+{
+	uint64_t *counts = number_map_find(&ledger->records, record);
+
+	if (!counts || (*counts & RECORD_HAS_HEIR))
+		return;
+	*counts |= RECORD_HAS_HEIR;
+	*VECTOR_ADD(ledger->with_heir) = record;
 }
 
 void ledger_body_drop(struct ledger *ledger, uint64_t record)
@@ -236,6 +249,7 @@ static uint64_t take_from(struct ledger *ledger, const struct post *post, uint64
 		held_by = pending->held_by;
 	if (place_flight_remove(place, post->from_number))
 		ledger_dirty(ledger, place, PLACE_NOW, now_ms);
+	record_has_heir(ledger, entry->record & ~ENTRY_DONE);
 	finish_entry(ledger, place, entry, now_ms);
 	if (place->dirt == PLACE_LATER)
 		ledger_dirty(ledger, place, PLACE_NOW, now_ms);
@@ -350,8 +364,10 @@ static void take_inflight(struct ledger *ledger, const struct post *post, uint64
 		return;
 	}
 	place_flight_set(place, &flight);
-	if (post->flight == STORE_RELEASED && entry)
+	if (post->flight == STORE_RELEASED && entry) {
+		record_has_heir(ledger, entry->record & ~ENTRY_DONE);
 		finish_entry(ledger, place, entry, now_ms);
+	}
 	ledger_dirty(ledger, place, PLACE_NOW, now_ms);
 }
 

@@ -10,7 +10,8 @@
  * A message that nobody waits for any more when it would be written is not written. Progress
  * (acknowledgements at QoS 1, the end of QoS 2) promises nothing to anybody, so it gathers for up
  * to LEDGER_LATER_MS, or LEDGER_LATER_MAX sessions. Records that nobody wants any more are removed
- * with the next transaction, whichever: a state need not remember what they would contradict.
+ * with the next transaction, whichever: a state need not remember what they would contradict. But what
+ * a state, or another record, takes over (released at QoS 2, moved) is not removed before that is written.
  *
  * Owner: the writer thread; before it starts, who opens the store.
  *
@@ -100,7 +101,11 @@ struct retained_change {
 struct dead_record {
 	uint64_t record;
 	bool is_resolved; /* the record whose body it used knows */
+	bool has_heir;	  /* as RECORD_HAS_HEIR */
 };
+
+/* In ledger.records: something that is not written yet takes its place for one of its receivers. */
+#define RECORD_HAS_HEIR (UINT64_C(1) << 63)
 
 /* Which record has the body of a message: to be found again by what other workers, or later slices,
  * deliver of it. */
@@ -134,8 +139,9 @@ struct ledger {
 	struct number_map retained_at; /* hash -> index + 1 in retained */
 	VECTOR(uint64_t) now, later;   /* ids of dirty places */
 	VECTOR(struct dead_record) dead;
-	uint64_t later_since_ms; /* 0: nothing waits */
-	uint64_t now_ms;	 /* of the batch that is taken in */
+	VECTOR(uint64_t) with_heir; /* records that have RECORD_HAS_HEIR, and live */
+	uint64_t later_since_ms;    /* 0: nothing waits */
+	uint64_t now_ms;	    /* of the batch that is taken in */
 
 	uint64_t first_pending, next_record, highest_written;
 	uint64_t current_record; /* takes RECEIVERs */
@@ -149,7 +155,9 @@ struct ledger {
 	struct pack scratch, receivers_scratch;
 	VECTOR(uint64_t) done_scratch;
 	struct meta_record meta;
-	uint64_t written_records; /* of the last ledger_write() */
+	uint64_t taken[WORKERS_MAX];   /* how far each ring is in the picture */
+	uint64_t applied[WORKERS_MAX]; /* and how far it is written */
+	uint64_t written_records;      /* of the last ledger_write() */
 	uint64_t written_bytes;
 	bool has_written_later;
 };
@@ -171,6 +179,8 @@ enum ledger_part {
 	LEDGER_ALL,
 	LEDGER_REMOVALS, /* to make room */
 };
+/* Is there a record that can be removed before all the rest is written? */
+bool ledger_has_removals(const struct ledger *ledger);
 /* Within a transaction. later: what can wait too. */
 enum err ledger_write(struct ledger *ledger, struct kv *kv, enum ledger_part part, bool later,
 		      uint64_t now_ms) ERR_CHECKED;

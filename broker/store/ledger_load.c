@@ -257,7 +257,7 @@ static void finish(struct ledger *ledger)
 	}
 	for (cursor = 0; (slot = number_map_next(&ledger->records, &cursor)) != NULL;)
 		if (slot->value == 0)
-			*VECTOR_ADD(ledger->dead) = (struct dead_record){slot->key, false};
+			*VECTOR_ADD(ledger->dead) = (struct dead_record){.record = slot->key};
 	for (size_t i = 0; i < ledger->dead.count; i++)
 		number_map_remove(&ledger->records, ledger->dead.at[i].record);
 	if (ledger->next_record <= ledger->highest_written)

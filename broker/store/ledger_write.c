@@ -353,21 +353,26 @@ static enum err remove_dead(struct ledger *ledger, struct kv *kv, size_t at)
 	return kv->ops->remove(kv, KV_MESSAGES, key_slice(&key));
 }
 
-static enum err write_removals(struct ledger *ledger, struct kv *kv)
+/* With the rest, or alone: then what has an heir stays, because a crash may come before that is written. */
+static enum err write_removals(struct ledger *ledger, struct kv *kv, enum ledger_part part)
 {
 	enum err err = ERR_NONE;
 
 	if (ledger->dead.count > 1)
 		qsort(ledger->dead.at, ledger->dead.count, sizeof *ledger->dead.at, compare_dead);
 	for (size_t i = 0; i < ledger->dead.count && err == ERR_NONE; i++)
-		err = remove_dead(ledger, kv, i);
+		if (part == LEDGER_ALL || !ledger->dead.at[i].has_heir)
+			err = remove_dead(ledger, kv, i);
 	return err;
 }
 
-static enum err write_meta(struct ledger *ledger, struct kv *kv)
+/* Removals alone are nobody's batch: in the rings all is still to be applied. */
+static enum err write_meta(struct ledger *ledger, struct kv *kv, enum ledger_part part)
 {
 	struct key key = key_of(0);
 
+	memcpy(ledger->meta.applied, part == LEDGER_ALL ? ledger->taken : ledger->applied,
+	       sizeof ledger->applied);
 	ledger->meta.next_record = ledger->next_record;
 	ledger->scratch.len = 0;
 	record_put_meta(&ledger->scratch, &ledger->meta);
@@ -389,6 +394,14 @@ static enum err write_all(struct ledger *ledger, struct kv *kv, bool later)
 	if (err == ERR_NONE && later)
 		err = write_states(ledger, kv, ledger->later.at, ledger->later.count);
 	return err;
+}
+
+bool ledger_has_removals(const struct ledger *ledger)
+{
+	for (size_t i = 0; i < ledger->dead.count; i++)
+		if (!ledger->dead.at[i].has_heir)
+			return true;
+	return false;
 }
 
 bool ledger_has_work(const struct ledger *ledger)
@@ -425,9 +438,9 @@ enum err ledger_write(struct ledger *ledger, struct kv *kv, enum ledger_part par
 	if (part == LEDGER_ALL)
 		err = write_all(ledger, kv, later);
 	if (err == ERR_NONE)
-		err = write_removals(ledger, kv);
+		err = write_removals(ledger, kv, part);
 	if (err == ERR_NONE)
-		err = write_meta(ledger, kv);
+		err = write_meta(ledger, kv, part);
 	return err;
 }
 
@@ -511,13 +524,40 @@ void ledger_settle(struct ledger *ledger)
 	pending_compact(ledger);
 }
 
+/* What removals alone have left. */
+static void keep_dead_with_heir(struct ledger *ledger)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < ledger->dead.count; i++)
+		if (ledger->dead.at[i].has_heir)
+			ledger->dead.at[kept++] = ledger->dead.at[i];
+	ledger->dead.count = kept;
+}
+
+static void heirs_written(struct ledger *ledger)
+{
+	for (size_t i = 0; i < ledger->with_heir.count; i++) {
+		uint64_t *counts = number_map_find(&ledger->records, ledger->with_heir.at[i]);
+
+		if (counts)
+			*counts &= ~RECORD_HAS_HEIR;
+	}
+	ledger->with_heir.count = 0;
+}
+
 void ledger_written(struct ledger *ledger, enum ledger_part part)
 {
-	ledger->dead.count = 0;
+	if (part == LEDGER_REMOVALS)
+		keep_dead_with_heir(ledger);
+	else
+		ledger->dead.count = 0;
 	if (ledger->later.count == 0)
 		ledger->later_since_ms = 0;
 	if (part == LEDGER_REMOVALS)
 		return;
+	memcpy(ledger->applied, ledger->taken, sizeof ledger->applied);
+	heirs_written(ledger);
 	ledger->changes.count = ledger->retained.count = 0;
 	number_map_clear(&ledger->retained_at);
 	messages_written(ledger);

@@ -8,7 +8,8 @@
  * `process` mode nobody waits for the commit of what is in a ring: it follows within a second.
  *
  * A failed commit leaves the picture as it is, and nothing more is taken in until one succeeds:
- *	no room (ERR_LIMIT)  removals are written alone, to make some; then all again, each second
+ *	no room (ERR_LIMIT)  removals that need nothing else are written alone, to make some; then all
+ *	                     again, each second
  *	anything else        nothing is acknowledged before the file was closed, opened and checked
  */
 #include "store/engine.h"
@@ -398,7 +399,7 @@ static void try_again(struct store *store)
 {
 	if (store->is_broken && !reopen(store))
 		return;
-	if (store->ledger.dead.count && !commit_part(store, LEDGER_REMOVALS, false))
+	if (ledger_has_removals(&store->ledger) && !commit_part(store, LEDGER_REMOVALS, false))
 		return;
 	if (commit_all(store)) {
 		store->retry_ms = 0;
@@ -432,7 +433,7 @@ static void take_batch(struct store *store, struct batch *batch)
 	if (load64(&store->waiting_bytes) > load64(&store->busy_bytes) / 2)
 		store->is_urgent = true;
 	if (batch->in_ring)
-		store->ledger.meta.applied[worker] = batch->sequence;
+		store->ledger.taken[worker] = batch->sequence;
 	*store->batches_tail[worker] = batch;
 	store->batches_tail[worker] = &batch->next;
 	COUNT(STORE_BATCHES);

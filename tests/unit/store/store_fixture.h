@@ -30,6 +30,8 @@ struct shop {
 	struct runtime *runtime;
 	struct store_image *image;
 	const struct upgrade_road *road; /* NULL: the broker's */
+	void (*opened)(
+		struct kv *kv); /* before anything is read or written by a thread; NULL: nothing */
 	char directory[64];
 	pthread_mutex_t lock;
 	char *lines[LINES_MAX]; /* of the last recovery */
@@ -161,6 +163,8 @@ static inline void shop_open(void)
 	forget_lines();
 	if (shop_try() != ERR_NONE)
 		fail_msg("%s", shop.detail.text);
+	if (shop.opened)
+		shop.opened(shop.store->kv);
 	shop.runtime = runtime_make(shop.workers, 64);
 	for (unsigned i = 0; i < shop.workers; i++)
 		assert_int_equal(store_worker_init(shop.store,
