@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "net/descriptors.h"
 #include "net/first_bytes.h"
+#include "net/unix_path.h"
 
 #define LISTENER_BACKLOG 4096
 #define LISTENER_ADDRESSES_MAX 16
@@ -302,26 +303,11 @@ static enum err address_open_tcp(struct listener *listener, struct listener_addr
 	return ERR_NONE;
 }
 
-/* A socket file that nobody listens on is what a killed broker left behind. */
-static bool unix_path_is_stale(const struct listener_address *address)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool is_stale = false;
-
-	if (fd < 0)
-		return false;
-	if (connect(fd, (const struct sockaddr *)&address->sockaddr, address->len) != 0)
-		is_stale = errno == ECONNREFUSED;
-	close(fd);
-	return is_stale;
-}
-
 static enum err address_open_unix(struct listener *listener, struct listener_address *address,
 				  struct err_detail *detail)
 {
-	if (unix_path_is_stale(address))
-		unlink(listener->unix_path);
-	address->fds[0] = socket_listen(listener, address, false, detail);
+	if (unix_path_clear((const void *)&address->sockaddr, "listener", detail) == ERR_NONE)
+		address->fds[0] = socket_listen(listener, address, false, detail);
 	if (address->fds[0] < 0) {
 		listener->unix_path[0] = '\0'; /* not ours: must not be removed */
 		return ERR_IO;

@@ -22,6 +22,7 @@
 #include "net/web.h"
 #include "server/broker_tls.h"
 #include "server/persistence.h"
+#include "server/pid_file.h"
 #include "server/privileges.h"
 #include "server/service_manager.h"
 #include "server/sys_topics.h"
@@ -171,10 +172,9 @@ static enum err prepare_process(struct config *config, struct err_detail *detail
 static enum err write_pid_file(struct broker *broker, const struct config *config,
 			       struct err_detail *detail)
 {
-	enum err err = privileges_write_pid_file(config, detail);
-
-	broker->has_pid_file = err == ERR_NONE && config->pid_file;
-	return err;
+	if (!config->pid_file)
+		return ERR_NONE;
+	return pid_file_write(config->pid_file, &broker->has_pid_file, detail);
 }
 
 enum err broker_open_take(struct broker *broker, struct config *config, struct err_detail *detail)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/bug.h"
+#include "net/unix_path.h"
 #include "server/control_job.h"
 
 /* A Client Identifier or topic of 64 KiB, each byte of it written as \u00xx. */
@@ -266,19 +267,6 @@ static void on_connection(uv_stream_t *server, int status)
 
 /* The socket. */
 
-/* A socket file that nobody listens on is what a killed broker left behind. */
-static bool path_is_stale(const struct sockaddr_un *address)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool is_stale = fd >= 0 &&
-			connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
-			errno == ECONNREFUSED;
-
-	if (fd >= 0)
-		close(fd);
-	return is_stale;
-}
-
 static enum err socket_open(struct control *control, struct err_detail *detail)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -286,8 +274,10 @@ static enum err socket_open(struct control *control, struct err_detail *detail)
 	int failed;
 
 	memcpy(address.sun_path, control->path, sizeof address.sun_path);
-	if (path_is_stale(&address))
-		unlink(control->path);
+	if (unix_path_clear(&address, "control_socket", detail) != ERR_NONE) {
+		control->path[0] = '\0'; /* not ours: must not be removed */
+		return ERR_INVALID;
+	}
 	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (control->fd < 0)
 		return err_set(detail, ERR_IO, "Cannot make the control_socket: %s.",

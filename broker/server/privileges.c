@@ -22,10 +22,14 @@ static const struct passwd *find_user(const struct config *config)
 	return found ? found : getpwnam("nobody");
 }
 
-/* The log is opened again by the user after SIGHUP. */
+/* The log is opened again by the user after SIGHUP. A device (/dev/null) stays whose it is. */
 static void give_file(const char *path, const struct passwd *user)
 {
-	if (path && chown(path, user->pw_uid, user->pw_gid) != 0)
+	struct stat info;
+
+	if (!path || (stat(path, &info) == 0 && (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode))))
+		return;
+	if (chown(path, user->pw_uid, user->pw_gid) != 0)
 		log_event(LOG_TYPE_WARNING, NULL, "Cannot give %s to the user %s: %s.", path,
 			  user->pw_name, strerror(errno));
 }
@@ -94,23 +98,6 @@ enum err privileges_make_folders(const struct config *config, struct err_detail 
 	if (err == ERR_NONE && config->persistence && config->persistence_location)
 		err = make_store_folder(config->persistence_location, user, detail);
 	return err;
-}
-
-enum err privileges_write_pid_file(const struct config *config, struct err_detail *detail)
-{
-	FILE *file;
-
-	if (!config->pid_file)
-		return ERR_NONE;
-	file = fopen(config->pid_file, "we");
-	if (!file)
-		return err_set(detail, ERR_IO, "Cannot write the pid_file %s: %s.",
-			       config->pid_file, strerror(errno));
-	fprintf(file, "%ld\n", (long)getpid());
-	if (fclose(file) != 0)
-		return err_set(detail, ERR_IO, "Cannot write the pid_file %s: %s.",
-			       config->pid_file, strerror(errno));
-	return ERR_NONE;
 }
 
 static void warn_unreadable(const char *what, const char *path)

@@ -13,9 +13,6 @@
 enum err privileges_make_folders(const struct config *config,
 				 struct err_detail *detail) ERR_CHECKED;
 
-enum err privileges_write_pid_file(const struct config *config,
-				   struct err_detail *detail) ERR_CHECKED;
-
 /*
  * As root: becomes `user` (or nightjar, or nobody), which gets the log file and the folders that
  * were made. As anybody else: nothing. Says in the log which files a reload will not be able to read.

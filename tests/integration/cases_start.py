@@ -339,6 +339,32 @@ def bare_names(_t):
             assert os.path.exists(broker.path(name)), name
 
 
+@case("A file that a path names by mistake is neither removed nor overwritten")
+def precious_files(_t):
+    nightjar_only()
+    for line, text in (("control_socket {path}", "not a socket"), ("listener 0 {path}", "not a socket"),
+                       ("pid_file {path}", "process id")):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "precious")
+            path.write_text("12 or more\n", encoding="ascii")
+            config = f"listener {free_port()} 127.0.0.1\n{line.format(path=path)}\n"
+            code, output, _ = start_and_fail(config)
+            equal((code, text in output and str(path) in output), (1, True))
+            equal(path.read_text(encoding="ascii"), "12 or more\n")
+
+
+@case("The pid file of a killed broker is used again, and a device is left where it is")
+def pid_file_again(_t):
+    nightjar_only()
+    with running("pid_file {dir}/pid\n", files={"pid": "123456789\n"}) as broker:
+        equal(pathlib.Path(broker.path("pid")).read_text(encoding="ascii"), f"{broker.pid}\n")
+    before = os.stat("/dev/zero")
+    with running("pid_file /dev/zero\nlog_dest file /dev/zero\n") as broker:
+        _connect(broker, "c").expect_alive()
+    after = os.stat("/dev/zero")
+    equal((after.st_ino, after.st_uid), (before.st_ino, before.st_uid))
+
+
 @case("As root: a folder that it makes for the log is the user's, who opens the log there again")
 def made_folder(_t):
     nightjar_only()
