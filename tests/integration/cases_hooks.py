@@ -259,10 +259,10 @@ def stops_while_pending(_t):
 @case("Time that a hook takes does not count against keep alive")
 def keep_alive_with_permission(_t):
     with _hooked() as broker:
-        slow = _client(broker, "slow", keep_alive=1)
+        slow = _client(broker, "slow", keep_alive=3)
         slow.send(publish("slow/hold/k", b"x", 1, 1))
         _wait_held(broker, "slow/hold/k")
-        _client(broker, "silent", keep_alive=1).expect_closed(reason=0x8D)
+        _client(broker, "silent", keep_alive=3).expect_closed(reason=0x8D)
         _release(broker)
         slow.expect(PUBACK, packet_id=1, reason=0x10)
         slow.expect_alive()

@@ -483,6 +483,7 @@ def memory_says_so(_t):
 def second_is_refused(_t):
     nightjar_only()
     with running(STORE) as broker:
+        _client(broker, "first").leave()        # it listens before it opens its store
         conf = pathlib.Path(broker.dir, "second.conf")
         text = pathlib.Path(broker.dir, "broker.conf").read_text(encoding="utf-8")
         conf.write_text(text.replace(f"listener {broker.port} ", "listener 0 ")
@@ -499,6 +500,7 @@ def second_is_refused(_t):
 def mosquitto_db(_t):
     nightjar_only()
     with running(STORE) as broker:
+        _client(broker, "first").leave()        # it listens before it makes its store
         broker.kill()
         for name in os.listdir(broker.path("store")):
             os.remove(broker.path(f"store/{name}"))

@@ -10,7 +10,7 @@ import time
 from harness.broker import default_bin, wait_until
 from harness.mqtt_raw import PUBLISH, V5, Client, Mismatch, publish
 from harness.runner import case
-from harness.websocket import Stream, WebSocket, read_response, request
+from harness.websocket import HandshakeError, Stream, WebSocket, read_response, request
 from support import DEADLINE_S, equal, nightjar_only, run, run_both, running
 
 WEB = "listener {port} 127.0.0.1\nprotocol websockets\n"
@@ -319,10 +319,20 @@ def places(_t):
     nightjar_only()
     with running(WEB + "max_connections 4\n") as broker:
         for _ in range(5):
-            clients = [ws_client(broker.port, f"c{number}") for number in range(3)]
+            # A place is free some moment after its client has seen the end of the connection.
+            clients = [wait_until(lambda n=number: _comes_in(broker.port, f"c{n}"), what="a place")
+                       for number in range(3)]
             for client in clients:
                 client.leave()
         wait_until(lambda: _is_free(broker.port, 4), what="all places")
+
+
+def _comes_in(port, name):
+    """A client, or None when there is no place for it."""
+    try:
+        return ws_client(port, name)
+    except HandshakeError:
+        return None
 
 
 def _is_free(port, count):
