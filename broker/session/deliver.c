@@ -16,6 +16,10 @@
 #include "session/keep.h"
 #include "session/sending.h"
 
+/* By how much a queue may pass its limits while its oldest are read back to be dropped. */
+#define BEYOND_MESSAGES 1000u
+#define BEYOND_BYTES (4u * 1024u * 1024u)
+
 uint32_t session_window_limit(struct worker *me, const struct session *session)
 {
 	uint32_t limit = session_worker_of(me)->settings->max_inflight_messages;
@@ -88,34 +92,72 @@ void outgoing_drop(struct worker *me, struct session *session, struct outgoing *
 	outgoing_fini(me, out);
 }
 
-static bool queue_is_full(struct worker *me, const struct session *session, size_t bytes)
+/* With so many more, would it be longer than the limits and what is allowed beyond them? */
+static bool queue_is_over(const struct session_settings *settings, const struct queue *queue,
+			  struct queue_size more, struct queue_size beyond)
 {
-	const struct session_settings *settings = session_worker_of(me)->settings;
-	const struct queue *queue = session->queue;
+	uint64_t messages, bytes;
 
 	if (!queue)
 		return false;
+	messages = (uint64_t)queue->count + queue->spilled + more.messages;
+	bytes = queue->bytes + queue->spilled_bytes + more.bytes;
 	return (settings->max_queued_messages &&
-		queue->count + queue->spilled >= settings->max_queued_messages) ||
-	       (settings->max_queued_bytes &&
-		queue->bytes + queue->spilled_bytes + bytes > settings->max_queued_bytes);
+		messages > settings->max_queued_messages + beyond.messages) ||
+	       (settings->max_queued_bytes && bytes > settings->max_queued_bytes + beyond.bytes);
+}
+
+static struct queue_size beyond_limits(const struct session_settings *settings)
+{
+	uint64_t messages = settings->queue_memory_messages;
+
+	return (struct queue_size){messages > BEYOND_MESSAGES ? messages : BEYOND_MESSAGES,
+				   BEYOND_BYTES};
+}
+
+/*
+ * The oldest go. Those that are in the store alone have to come back first, to be known; meanwhile the
+ * queue may be somewhat longer than it should be.
+ */
+static bool queue_drop_oldest(struct worker *me, struct session *session, struct queue_size more,
+			      enum counter cause)
+{
+	const struct session_settings *settings = session_worker_of(me)->settings;
+	struct queue_size beyond = {0, 0};
+	struct queue *queue = session->queue;
+
+	if (!queue || !queue_is_over(settings, queue, more, beyond))
+		return true;
+	while (queue->count && queue_is_over(settings, queue, more, beyond)) {
+		struct outgoing oldest = session_dequeue(me, session);
+
+		outgoing_drop(me, session, &oldest, cause);
+	}
+	if (queue->spilled) {
+		session_unspill(me, session);
+		beyond = beyond_limits(settings);
+	}
+	return !queue_is_over(settings, queue, more, beyond);
+}
+
+void session_queue_trim(struct worker *me, struct session *session)
+{
+	if (session_worker_of(me)->settings->queue_drop_oldest)
+		(void)queue_drop_oldest(me, session, (struct queue_size){0, 0},
+					COUNTER_DROPPED_QUEUE_FULL);
 }
 
 static bool queue_make_room(struct worker *me, struct session *session, size_t bytes,
 			    enum counter cause)
 {
 	const struct session_settings *settings = session_worker_of(me)->settings;
+	const struct queue_size one = {1, bytes};
 
 	/* What could not stay in an empty queue pushes nothing out. */
 	if (!settings->queue_drop_oldest ||
 	    (settings->max_queued_bytes && bytes > settings->max_queued_bytes))
-		return !queue_is_full(me, session, bytes);
-	while (queue_is_full(me, session, bytes) && session->queue->count) {
-		struct outgoing oldest = session_dequeue(me, session);
-
-		outgoing_drop(me, session, &oldest, cause);
-	}
-	return !queue_is_full(me, session, bytes);
+		return !queue_is_over(settings, session->queue, one, (struct queue_size){0, 0});
+	return queue_drop_oldest(me, session, one, cause);
 }
 
 static void refuse_delivery(struct worker *me, const struct session *session,

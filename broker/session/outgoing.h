@@ -82,6 +82,10 @@ struct queue {
 	bool is_fetching;
 };
 
+struct queue_size {
+	uint64_t messages, bytes;
+};
+
 enum err queue_grow(struct queue *queue) ERR_CHECKED;
 
 /* index 0: head */

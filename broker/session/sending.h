@@ -59,6 +59,8 @@ struct outgoing session_dequeue(struct worker *me, struct session *session);
 struct outgoing session_dequeue_at(struct worker *me, struct session *session, uint32_t index);
 void outgoing_drop(struct worker *me, struct session *session, struct outgoing *out,
 		   enum counter cause);
+/* Some of it was read back: the oldest go while it is longer than it may be. */
+void session_queue_trim(struct worker *me, struct session *session);
 /* spill.c: the part of a long queue that is in the store alone. */
 
 /* Is it where the next message goes? */

@@ -157,6 +157,9 @@ static void on_fetched(struct worker *me, const struct store_fetched *fetched)
 		/* All that there was has been given: what was counted beyond it has gone otherwise. */
 		if (!fetched->has_more && queue->spilled > spilled_since)
 			count_back(me, queue, queue->spilled - spilled_since, 0);
+		/* Nothing came: what is meant is not committed yet. */
+		if (fetched->count)
+			session_queue_trim(me, session);
 	}
 	session_pump(me, session);
 }

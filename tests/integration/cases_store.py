@@ -397,6 +397,37 @@ def long_queue(_t):
         equal([int(one) for one in got], list(range(first, 304)))
 
 
+def _newest_stay(limit, size=4):
+    """queue_drop oldest, 400 messages to a queue of which 10 are in memory: the last 100 are there."""
+    config = (STORE + "sys_interval 1\nqueue_memory_messages 10\nqueue_drop oldest\n"
+              f"max_inflight_messages 5\n{limit}\n")
+    with running(config) as broker:
+        away = _client(broker, "away")
+        away.subscribe(("q", 1))
+        away.leave()
+        sender = _client(broker, "sender", expiry=0)
+        for number in range(400):
+            sender.publish("q", (b"%d" % number).ljust(size), qos=1)
+        # In flight on the connection that has left there was nothing: so these are all.
+        wait_until(lambda: int(sys_value(broker.port, "$SYS/broker/publish/messages/dropped")) == 300,
+                   DEADLINE_S, "300 counted drops", poll_s=0.3)
+        broker.restart()
+        back = _client(broker, "away", session_present=True)
+        equal([int(one) for one in _payloads(back, 100)], list(range(300, 400)))
+
+
+@case("queue_drop oldest: of a queue longer than queue_memory_messages too the oldest are dropped")
+def long_queue_drops_its_oldest(_t):
+    nightjar_only()
+    _newest_stay("max_queued_messages 100")
+
+
+@case("queue_drop oldest: so too when max_queued_bytes is what limits a long queue")
+def long_queue_drops_its_oldest_by_bytes(_t):
+    nightjar_only()
+    _newest_stay("max_queued_messages 0\nmax_queued_bytes 101000", size=1009)
+
+
 @case("A session that is resumed for the last time gets all of a long queue, and ends with its connection")
 def long_queue_for_the_last_time(_t):
     nightjar_only()
