@@ -82,10 +82,13 @@ struct kv_lmdb_settings {
 	const char *path; /* of the file */
 	uint64_t max_bytes;
 	bool read_only; /* beside a running broker */
+	bool no_lock;	/* and read only: no broker has it open, and LMDB's lock is left alone */
 };
 
 enum err kv_lmdb_open(const struct kv_lmdb_settings *settings, struct kv **out,
 		      struct err_detail *detail) ERR_CHECKED;
+/* The newest transaction in the file. */
+uint64_t kv_lmdb_transaction(struct kv *kv);
 /* Of an open file, from another process too: a copy without free pages, on disk, that only its owner
  * may read. ERR_EXISTS: path is there. */
 enum err kv_lmdb_copy(struct kv *kv, const char *path, struct err_detail *detail) ERR_CHECKED;

@@ -111,6 +111,8 @@ static int open_env(struct kv_lmdb *lmdb)
 	unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (lmdb->settings.read_only ? MDB_RDONLY : 0);
 	int failed = mdb_env_create(&lmdb->env), dead;
 
+	if (lmdb->settings.no_lock)
+		flags |= MDB_NOLOCK;
 	if (failed)
 		return failed;
 	failed = mdb_env_set_maxdbs(lmdb->env, KV_TABLES);
@@ -475,6 +477,8 @@ static enum err check_and_open(struct kv_lmdb *lmdb, struct err_detail *detail)
 		return err == ERR_NONE || err == ERR_NOT_FOUND
 			       ? opened(lmdb, open_env(lmdb), detail)
 			       : err;
+	if (lmdb->settings.no_lock)
+		return err_set(detail, ERR_DENIED, "A broker writes to the store %s", lmdb->path);
 	err = opened(lmdb, open_env(lmdb), detail);
 	return err == ERR_NONE ? walk_beside_a_writer(lmdb, detail) : err;
 }
@@ -503,6 +507,13 @@ enum err kv_lmdb_open(const struct kv_lmdb_settings *settings, struct kv **out,
 		lmdb_close(&kv);
 	*out = kv;
 	return err;
+}
+
+uint64_t kv_lmdb_transaction(struct kv *kv)
+{
+	MDB_envinfo info;
+
+	return mdb_env_info(lmdb_of(kv)->env, &info) == 0 ? info.me_last_txnid : 0;
 }
 
 enum err kv_lmdb_copy(struct kv *kv, const char *path, struct err_detail *detail)

@@ -71,8 +71,12 @@ int check_store(const char *directory)
 	enum err err = tables_open(directory, &kv, &detail);
 
 	if (err == ERR_NONE) {
+		enum err closed;
+
 		err = load_all(kv, &detail);
-		kv->ops->close(&kv);
+		closed = tables_close(&kv, &detail);
+		if (closed != ERR_NONE)
+			err = closed;
 	}
 	if (err != ERR_NONE)
 		fail(&detail);

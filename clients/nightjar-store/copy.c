@@ -10,13 +10,15 @@
 static enum err copy_to(const char *directory, const char *path, struct err_detail *detail)
 {
 	struct kv *kv;
-	enum err err = tables_open(directory, &kv, detail);
+	enum err err = tables_open(directory, &kv, detail), closed;
 
 	if (err != ERR_NONE)
 		return err;
 	err = kv_lmdb_copy(kv, path, detail);
-	kv->ops->close(&kv);
-	return err;
+	closed = tables_close(&kv, detail);
+	if (err == ERR_NONE && closed != ERR_NONE)
+		unlink(path);
+	return err == ERR_NONE ? closed : err;
 }
 
 int backup_store(const char *directory, const char *target)

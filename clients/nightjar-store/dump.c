@@ -108,6 +108,7 @@ int dump_store(const char *directory)
 	}
 	tables_print_counts(kv);
 	tables_tell_of_rings(directory);
-	kv->ops->close(&kv);
+	if (tables_close(&kv, &detail) != ERR_NONE)
+		failed = fail(&detail);
 	return failed;
 }

@@ -361,6 +361,7 @@ int export_store(const char *directory, const char *file)
 	if (err != ERR_NONE)
 		return fail(&detail);
 	failed = write_lines(&export, export_table, file);
-	export.kv->ops->close(&export.kv);
+	if (tables_close(&export.kv, &detail) != ERR_NONE)
+		failed = fail(&detail);
 	return failed;
 }

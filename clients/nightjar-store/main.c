@@ -18,6 +18,7 @@ static const char help_text[] =
 	"Looks at the store of a Nightjar broker, copies it, fills it.\n"
 	"\n"
 	"  -d, --directory LOCATION  the broker's persistence_location (" DEFAULT_LOCATION ")\n"
+	"      --no-lock             no broker uses it, where that cannot be seen\n"
 	"\n"
 	"  check                  read everything and say whether it is whole\n"
 	"  dump                   show what is in it, for people\n"
@@ -68,11 +69,9 @@ static int run(const char *directory, const char *command, const char *argument,
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"directory", required_argument, NULL, 'd'},
-		{"partly", no_argument, NULL, 'P'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
+		{"directory", required_argument, NULL, 'd'}, {"partly", no_argument, NULL, 'P'},
+		{"no-lock", no_argument, NULL, 'L'},	     {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},	     {NULL, 0, NULL, 0},
 	};
 	const char *directory = DEFAULT_LOCATION;
 	bool partly = false;
@@ -82,6 +81,7 @@ int main(int argc, char **argv)
 		switch (option) {
 		case 'd': directory = optarg; break;
 		case 'P': partly = true; break;
+		case 'L': tables_trust_in_no_broker(); break;
 		case 'h': printf("%s\n%s", usage_text, help_text); return EXIT_DONE;
 		case 'V': puts("nightjar-store " NIGHTJAR_VERSION); return EXIT_DONE;
 		default: return usage();

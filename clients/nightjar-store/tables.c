@@ -58,10 +58,106 @@ static enum err check_format(struct kv *kv, struct err_detail *detail)
 	return err;
 }
 
+/* LMDB's lock. Readers write in it which transaction they read, so that its pages are not used again. */
+
+static bool is_trusting;
+static uint64_t read_without_lock; /* the transaction; 0: the lock is held */
+
+void tables_trust_in_no_broker(void)
+{
+	is_trusting = true;
+}
+
+/* 0, or errno. */
+static int open_for_writing_fails(const char *directory)
+{
+	char path[TABLES_PATH_BYTES];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/nightjar.db-lock", directory);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	if (errno != ENOENT)
+		return errno;
+	return faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
+}
+
+/* 0: none uses it; EWOULDBLOCK: one does; else errno, and who knows. */
+static int look_for_broker(const char *directory)
+{
+	char path[TABLES_PATH_BYTES];
+	int fd, failed;
+
+	snprintf(path, sizeof path, "%s/nightjar.db.lock", directory);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : errno;
+	failed = flock(fd, LOCK_SH | LOCK_NB) == 0 ? 0 : errno;
+	close(fd);
+	return failed;
+}
+
+static enum err may_go_without_lock(const char *directory, int why, struct err_detail *detail)
+{
+	int broker = look_for_broker(directory);
+
+	if (broker == EWOULDBLOCK)
+		return err_set(detail, ERR_DENIED,
+			       "A broker uses %s, and nightjar.db-lock there cannot be opened for "
+			       "writing (%s): without it the broker would write over what is being "
+			       "read. Run this as the broker's user, or look at a backup",
+			       directory, strerror(why));
+	if (broker && !is_trusting)
+		return err_set(
+			detail, ERR_DENIED,
+			"In %s nightjar.db-lock cannot be opened for writing (%s), nor can be "
+			"seen whether a broker uses it (nightjar.db.lock: %s). If none does, say "
+			"--no-lock",
+			directory, strerror(why), strerror(broker));
+	fail_text("nightjar.db-lock cannot be opened for writing (%s): reading %s without it, "
+		  "because %s",
+		  strerror(why), directory, broker ? "you say so" : "no broker uses it");
+	return ERR_NONE;
+}
+
+/* Only one is open at a time. */
+static enum err open_tables(const char *directory, const char *path, struct kv **out,
+			    struct err_detail *detail)
+{
+	struct kv_lmdb_settings settings = {.path = path, .read_only = true};
+	int why = open_for_writing_fails(directory);
+	enum err err;
+
+	read_without_lock = 0;
+	if (!why)
+		return kv_lmdb_open(&settings, out, detail);
+	settings.no_lock = true;
+	err = may_go_without_lock(directory, why, detail);
+	if (err == ERR_NONE)
+		err = kv_lmdb_open(&settings, out, detail);
+	if (err == ERR_NONE)
+		read_without_lock = kv_lmdb_transaction(*out);
+	return err;
+}
+
+enum err tables_close(struct kv **kv, struct err_detail *detail)
+{
+	bool is_written = read_without_lock && kv_lmdb_transaction(*kv) != read_without_lock;
+
+	(*kv)->ops->close(kv);
+	return is_written
+		       ? err_set(detail, ERR_DENIED,
+				 "A broker has written to the store while it was read without its "
+				 "lock: what was read means nothing")
+		       : ERR_NONE;
+}
+
 enum err tables_open(const char *directory, struct kv **out, struct err_detail *detail)
 {
 	char path[TABLES_PATH_BYTES];
-	struct kv_lmdb_settings settings = {.path = path, .read_only = true};
 	struct stat status;
 	enum err err;
 
@@ -77,8 +173,9 @@ enum err tables_open(const char *directory, struct kv **out, struct err_detail *
 					 strerror(errno));
 	if (status.st_size == 0)
 		return err_set(detail, ERR_NOT_FOUND, "%s is empty", path);
-	err = kv_lmdb_open(&settings, out, detail);
-	tables_give_to(directory, "nightjar.db-lock", status.st_uid, status.st_gid);
+	err = open_tables(directory, path, out, detail);
+	if (!open_for_writing_fails(directory))
+		tables_give_to(directory, "nightjar.db-lock", status.st_uid, status.st_gid);
 	if (err == ERR_NONE)
 		err = check_format(*out, detail);
 	if (err != ERR_NONE && *out)

@@ -17,8 +17,16 @@ int fail_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 #define TABLES_PATH_BYTES 4096
 void tables_path(char out[TABLES_PATH_BYTES], const char *directory);
 
-/* Opens the store of a directory for reading; a broker may be using it. */
+/*
+ * Opens the store of a directory for reading; a broker may be using it. Where LMDB's lock cannot be
+ * opened for writing (another user's copy, a mount that is read only) it reads without, if it is sure
+ * that no broker uses it, and says so.
+ */
 enum err tables_open(const char *directory, struct kv **out, struct err_detail *detail) ERR_CHECKED;
+/* ERR_DENIED: it was read without the lock, and a broker has written meanwhile, so it means nothing. */
+enum err tables_close(struct kv **kv, struct err_detail *detail) ERR_CHECKED;
+/* The user says that no broker uses it, where that cannot be seen. */
+void tables_trust_in_no_broker(void);
 
 /* As root: what root makes beside a store must not keep its broker out. */
 void tables_give_to(const char *directory, const char *name, uid_t user, gid_t group);

@@ -22,6 +22,22 @@ def mounted(folder, size):
         subprocess.run(["umount", "-l", folder], check=False)
 
 
+@contextlib.contextmanager
+def mounted_read_only(folder, place):
+    """The same folder once more, in this place, where nothing can be written."""
+    if os.geteuid() != 0:
+        raise Skip("mounting needs root")
+    for command in (["--bind", folder, place], ["-o", "remount,bind,ro", place]):
+        done = subprocess.run(["mount", *command], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            subprocess.run(["umount", "-l", place], capture_output=True, check=False)
+            raise Skip(f"cannot mount read only: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=False)
+
+
 def fill(folder):
     """Takes all the room that is left; returns what gives it back."""
     path = os.path.join(folder, "filler")

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import tempfile
 
+from harness import tmpfs
 from harness.broker import Broker, BrokerError, free_port, wait_until
 from harness.runner import Skip, case
 from support import (DEADLINE_S, default_bin, equal, is_thread_sanitized, mosquitto_file, nightjar_only,
@@ -336,6 +337,88 @@ def owners(_t):
         os.mkdir(f"{path}/copy", 0o755)
         store(f"{path}/one", "backup", f"{path}/copy")
         equal(owner(f"{path}/copy/nightjar.db")[2], 0o600)
+
+
+def other_user(directory, *command, expect=0):
+    """As a user who owns nothing there; what it says on both channels."""
+    done = subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
+                           store_program(), "-d", directory, *command],
+                          capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    equal(done.returncode, expect)
+    return done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def open_folder():
+    """A folder that every user may look into."""
+    if os.geteuid() != 0:
+        raise Skip("to become another user needs root")
+    with folder() as path:
+        os.chmod(path, 0o755)
+        yield path
+
+
+def readable_by_all(directory):
+    os.chmod(directory, 0o755)
+    for entry in os.scandir(directory):
+        os.chmod(entry.path, 0o644)
+
+
+SESSION = {"type": "session", "id": 1, "name": "watched", "mqtt": 5, "expiry_s": 60}
+
+
+@case("Who may only read a copy of a store can check, dump, export and copy it")
+def read_only_user(_t):
+    with open_folder() as path:
+        import_lines(f"{path}/one", [SESSION])
+        readable_by_all(f"{path}/one")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}/one/nightjar.db-lock")
+        before = sorted(os.listdir(f"{path}/one"))
+        said = other_user(f"{path}/one", "check")
+        assert "without it, because no broker uses it" in said and "is whole" in said, said
+        assert "watched" in other_user(f"{path}/one", "dump")
+        assert "watched" in other_user(f"{path}/one", "export")
+        os.mkdir(f"{path}/copy")
+        os.chmod(f"{path}/copy", 0o777)
+        assert "is whole" in other_user(f"{path}/one", "backup", f"{path}/copy")
+        equal(sorted(os.listdir(f"{path}/one")), before)
+
+
+@case("Where cannot be seen whether a broker uses a store, --no-lock says that none does")
+def no_lock(_t):
+    with open_folder() as path:
+        import_lines(f"{path}/one", [SESSION])
+        readable_by_all(f"{path}/one")
+        os.chmod(f"{path}/one/nightjar.db.lock", 0o600)
+        said = other_user(f"{path}/one", "check", expect=1)
+        assert "say --no-lock" in said and "whole" not in said, said
+        said = other_user(f"{path}/one", "--no-lock", "check")
+        assert "because you say so" in said and "is whole" in said, said
+
+
+@case("The store of a running broker is not read without its lock")
+def no_lock_beside_a_broker(_t):
+    with open_folder() as path, running(config_of(f"{path}/store")) as broker:
+        pub(broker.port, "-t", "a", "-q", "1", "-r", "-m", "kept")
+        readable_by_all(f"{path}/store")
+        for options in ([], ["--no-lock"]):
+            said = other_user(f"{path}/store", *options, "check", expect=1)
+            assert "A broker uses" in said and "look at a backup" in said, said
+        assert "is whole" in store(f"{path}/store", "check")
+
+
+@case("A store on a file system that is mounted read only can be looked at, unless a broker uses it")
+def read_only_mount(_t):
+    with open_folder() as path:
+        os.mkdir(f"{path}/mount")
+        with running(config_of(f"{path}/store")) as broker:
+            pub(broker.port, "-t", "a", "-q", "1", "-r", "-m", "kept")
+            with tmpfs.mounted_read_only(f"{path}/store", f"{path}/mount"):
+                assert "A broker uses" in refused(f"{path}/mount", "check")
+                broker.stop()
+                assert "is whole" in store(f"{path}/mount", "check")
+                assert "kept" in store(f"{path}/mount", "export")
 
 
 @case("A backup of a broker of durability process that was killed has all that was acknowledged")
