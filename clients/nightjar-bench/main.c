@@ -7,6 +7,7 @@
  *      relay: the other end, the least that a broker could do
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -41,10 +42,25 @@ static void run_on_processor(int processor)
 		fail("cannot run on processor %d: %s", processor, strerror(errno));
 }
 
+struct run {
+	struct report *report;
+	pthread_t thread; /* that measures; some scenarios have another beside it */
+};
+
+/* Who reads the JSON is told of a run that was given up, too. */
+static void write_aborted(void *context, const char *error)
+{
+	struct run *run = context;
+
+	report_aborted(run->report, error, pthread_equal(run->thread, pthread_self()));
+	report_json(run->report);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
 	struct report report = {.options = &options};
+	struct run run = {&report, pthread_self()};
 	bool passed;
 
 	raise_descriptor_limit();
@@ -52,11 +68,14 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "relay") == 0)
 		return relay_main(argc - 1, argv + 1);
 	options_parse(&options, argc, argv);
+	if (options.json)
+		fail_also(write_aborted, &run);
 	if (options.processor >= 0)
 		run_on_processor(options.processor);
 	/* Otherwise the kernel may end each wait for the next due message 50 us late. */
 	prctl(PR_SET_TIMERSLACK, 1000ul, 0, 0, 0);
 	options.scenario->run(&options, &report);
+	fail_also(NULL, NULL);
 	if (options.json)
 		report_json(&report);
 	if (!options.json || options.json_path)

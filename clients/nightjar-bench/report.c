@@ -83,6 +83,17 @@ void report_merge(struct report *report, const struct report *other)
 	report->tally.unexpected += other->tally.unexpected;
 }
 
+void report_aborted(struct report *report, const char *error, bool has_phases)
+{
+	unsigned ended = 0;
+
+	report->error = error;
+	for (unsigned i = 0; has_phases && i < report->phase_count; i++)
+		if (report->phases[i]->wall_ns)
+			report->phases[ended++] = report->phases[i];
+	report->phase_count = ended;
+}
+
 void report_fini(struct report *report)
 {
 	for (unsigned i = 0; i < report->phase_count; i++)
@@ -256,7 +267,8 @@ bool report_passed(const struct report *report)
 {
 	const struct tally *tally = &report->tally;
 
-	return !(tally->lost | tally->doubled | tally->out_of_order | tally->unexpected);
+	return !report->error &&
+	       !(tally->lost | tally->doubled | tally->out_of_order | tally->unexpected);
 }
 
 /* ------------------------------------------------------------------ JSON */
@@ -338,6 +350,8 @@ void report_json(const struct report *report)
 	cJSON_AddStringToObject(root, "program", "nightjar-bench " NIGHTJAR_VERSION);
 	cJSON_AddStringToObject(root, "scenario", options->scenario->name);
 	cJSON_AddBoolToObject(root, "passed", report_passed(report));
+	if (report->error)
+		cJSON_AddStringToObject(root, "error", report->error);
 	json_parameters(root, options);
 	errors = cJSON_AddObjectToObject(root, "errors");
 	cJSON_AddNumberToObject(errors, "lost", (double)report->tally.lost);

@@ -42,6 +42,7 @@ struct report {
 	struct tally tally;
 	struct phase *phases[REPORT_PHASES_MAX];
 	unsigned phase_count;
+	const char *error;    /* why the run was given up; NULL: it was not */
 	uint64_t progress_ns; /* when the progress line was last written */
 	bool progress_shown;
 };
@@ -60,7 +61,10 @@ void report_merge(struct report *report, const struct report *other);
 
 void report_fini(struct report *report);
 
-/* True when no message was lost, doubled, out of order or unexpected. */
+/* The run was given up: phases that have not ended, or another thread's, are left out of the JSON. */
+void report_aborted(struct report *report, const char *error, bool has_phases);
+
+/* True when it came to its end, and no message was lost, doubled, out of order or unexpected. */
 bool report_passed(const struct report *report);
 void report_print(const struct report *report);
 void report_json(const struct report *report);

@@ -11,7 +11,7 @@ import threading
 
 from harness.broker import free_port, wait_until
 from harness.runner import Skip, case
-from support import DEADLINE_S, default_bin, equal, is_thread_sanitized, running
+from support import DEADLINE_S, default_bin, equal, is_thread_sanitized, nightjar_only, running
 
 # A sanitizer's build on a busy machine; the scenarios themselves take a second or two.
 BENCH_DEADLINE_S = 300
@@ -374,3 +374,42 @@ def refusal(t):
             done = _bench(broker.port, "connect", "-n", "3", "-V", version)
             equal((done.returncode, done.stdout), (1, ""))
             assert f"with code {code}" in done.stderr and "--username" in done.stderr, done.stderr
+
+
+def _given_up(done, error):
+    """The JSON of a run that did not come to its end; standard error says the same."""
+    equal(done.returncode, 1)
+    report = json.loads(done.stdout)
+    assert report["passed"] is False and error in report["error"], report
+    equal(done.stderr, f"nightjar-bench: {report['error']}\n")
+    return report
+
+
+@case("nightjar-bench --json: a run that was given up has a report that says why")
+def given_up(_t):
+    _given_up(_bench(free_port(), "connect", "-n", "3", "--json"), "Connection refused")
+    with running("allow_anonymous false\n") as broker:
+        _given_up(_bench(broker.port, "storm", "-S", "5", "--json", *SHORT), "--username")
+    with running("max_keepalive 30\nmax_packet_size 2000\n") as broker:
+        report = _given_up(_bench(broker.port, "one-to-one", "-P", "1", "-b", "4k", "--json", *SHORT),
+                           "the broker ")
+        equal(report["phases"], [])
+
+
+@case("nightjar-bench --json=FILE: the report of a run that was given up is in the file")
+def given_up_in_a_file(_t):
+    with tempfile.TemporaryDirectory() as folder:
+        done = _bench(free_port(), "connect", "-n", "3", f"--json={folder}/report")
+        equal((done.returncode, done.stdout), (1, ""))
+        with open(f"{folder}/report", encoding="utf-8") as file:
+            report = json.load(file)
+        assert report["passed"] is False and "Connection refused" in report["error"], report
+
+
+@case("nightjar-bench --json: what was measured before the run was given up is in the report")
+def given_up_late(_t):
+    nightjar_only()
+    with running("acl_file {dir}/acl\n", files={"acl": "topic write #\n"}) as broker:
+        report = _given_up(_bench(broker.port, "retained", "-n", "20", "--json"),
+                           "did not grant a subscription")
+        equal([phase["name"] for phase in report["phases"]], ["store"])
