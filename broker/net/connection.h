@@ -191,6 +191,12 @@ static inline void connection_wrote(struct connection *conn, size_t len)
 /* The same in one call. */
 bool connection_write(struct connection *conn, struct slice bytes);
 
+/*
+ * What the peer said is answered in a later turn than the one that read it. Before the answer is
+ * written. See transport_tcp.c.
+ */
+void connection_answers_late(struct connection *conn);
+
 /* Stops and starts reading. Resuming hands up what is unread already, in a later turn; a pause that
  * comes before takes it back. */
 void connection_pause(struct connection *conn);

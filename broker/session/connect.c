@@ -623,6 +623,8 @@ static void client_go_online(struct client *client, bool session_present)
 		client->flags |= CLIENT_PROBLEM_INFORMATION;
 	if (packet->is_bridge)
 		client->flags |= CLIENT_IS_BRIDGE;
+	if (client->parked & (PARK_HOOK | PARK_STORE))
+		connection_answers_late(&client->conn);
 	if (!send_connack(client, session_present))
 		return;
 	client->state = CLIENT_ONLINE;

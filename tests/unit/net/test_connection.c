@@ -560,6 +560,37 @@ static void several_floods_do_not_starve_another_connection(void **unused)
 	peer_free(crowd.quiet);
 }
 
+static void tell_that_it_answers_late(struct worker *me, void *context)
+{
+	(void)me;
+	connection_answers_late(&((struct peer *)context)->conn);
+}
+
+static int quick_acknowledgements(const struct peer *peer)
+{
+	int on = -1;
+	socklen_t len = sizeof on;
+
+	assert_int_equal(getsockopt(peer->conn.fd, IPPROTO_TCP, TCP_QUICKACK, &on, &len), 0);
+	return on;
+}
+
+static void who_is_answered_late_is_not_acknowledged_at_each_read(void **unused)
+{
+	struct peer *tcp = peer_open(pair_tcp, PEER_TAKES, LIMIT);
+	struct peer *local = peer_open(pair_unix, PEER_TAKES, LIMIT);
+
+	(void)unused;
+	assert_int_equal(quick_acknowledgements(tcp), 1);
+	do_on(0, tell_that_it_answers_late, tcp);
+	assert_int_equal(quick_acknowledgements(tcp), 0);
+	do_on(0, tell_that_it_answers_late, local);
+	far_send_packet(local, 0, 20);
+	peer_wait(local, local->packets == 1);
+	peer_free(tcp);
+	peer_free(local);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, finish)
 
 int main(void)
@@ -582,6 +613,7 @@ int main(void)
 		CASE(output_that_was_not_taken_moves_along),
 		CASE(a_flood_does_not_starve_another_connection),
 		CASE(several_floods_do_not_starve_another_connection),
+		CASE(who_is_answered_late_is_not_acknowledged_at_each_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
