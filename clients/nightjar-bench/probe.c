@@ -11,40 +11,41 @@
 
 /* A thread may end between the listing and the reading; its time is then lost, as in the kernel's
  * own sums over living threads. */
-static uint64_t thread_cpu_ns(pid_t pid, const char *thread)
+static void add_thread(pid_t pid, const char *thread, struct probe_times *sum)
 {
-	uint64_t run_ns = 0;
+	uint64_t cpu_ns, waited_ns;
 	char path[320];
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", (int)pid, thread);
 	file = fopen(path, "re");
 	if (!file)
-		return 0;
-	if (fscanf(file, "%" SCNu64, &run_ns) != 1)
-		run_ns = 0;
+		return;
+	if (fscanf(file, "%" SCNu64 " %" SCNu64, &cpu_ns, &waited_ns) == 2) {
+		sum->cpu_ns += cpu_ns;
+		sum->waited_ns += waited_ns;
+	}
 	fclose(file);
-	return run_ns;
 }
 
-uint64_t probe_cpu_ns(pid_t pid)
+struct probe_times probe_times_of(pid_t pid)
 {
-	uint64_t sum_ns = 0;
+	struct probe_times sum = {0};
 	struct dirent *entry;
 	char path[64];
 	DIR *threads;
 
 	if (!pid)
-		return 0;
+		return sum;
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	threads = opendir(path);
 	if (!threads)
 		fail("process %d, given with --broker-pid, is not there", (int)pid);
 	while ((entry = readdir(threads)))
 		if (isdigit((unsigned char)entry->d_name[0]))
-			sum_ns += thread_cpu_ns(pid, entry->d_name);
+			add_thread(pid, entry->d_name, &sum);
 	closedir(threads);
-	return sum_ns;
+	return sum;
 }
 
 uint64_t probe_memory_bytes(pid_t pid)

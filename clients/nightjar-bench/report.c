@@ -40,10 +40,13 @@ struct phase *report_add(struct report *report, const char *name, const char *un
 	return phase;
 }
 
-static uint64_t broker_cpu_ns(const struct report *report)
+static struct probe_times broker_times(const struct report *report)
 {
-	return probe_cpu_ns(report->options->broker_pid) +
-	       probe_cpu_ns(report->options->second_broker_pid);
+	struct probe_times first = probe_times_of(report->options->broker_pid);
+	struct probe_times second = probe_times_of(report->options->second_broker_pid);
+
+	return (struct probe_times){first.cpu_ns + second.cpu_ns,
+				    first.waited_ns + second.waited_ns};
 }
 
 static uint64_t broker_memory_bytes(const struct report *report)
@@ -54,18 +57,27 @@ static uint64_t broker_memory_bytes(const struct report *report)
 
 void phase_begin(const struct report *report, struct phase *phase)
 {
+	struct probe_times times;
+
 	histogram_clear(&phase->latency);
 	phase->memory_before = broker_memory_bytes(report);
+	phase->own_waited_ns = probe_times_of(getpid()).waited_ns;
 	phase->own_cpu_ns = probe_own_cpu_ns();
 	phase->began_ns = probe_now_ns();
-	phase->broker_cpu_ns = broker_cpu_ns(report);
+	times = broker_times(report);
+	phase->broker_cpu_ns = times.cpu_ns;
+	phase->broker_waited_ns = times.waited_ns;
 }
 
 void phase_end(const struct report *report, struct phase *phase, uint64_t count)
 {
-	phase->broker_cpu_ns = broker_cpu_ns(report) - phase->broker_cpu_ns;
+	struct probe_times times = broker_times(report);
+
+	phase->broker_cpu_ns = times.cpu_ns - phase->broker_cpu_ns;
+	phase->broker_waited_ns = times.waited_ns - phase->broker_waited_ns;
 	phase->wall_ns = probe_now_ns() - phase->began_ns;
 	phase->own_cpu_ns = probe_own_cpu_ns() - phase->own_cpu_ns;
+	phase->own_waited_ns = probe_times_of(getpid()).waited_ns - phase->own_waited_ns;
 	phase->memory_after = broker_memory_bytes(report);
 	phase->count = count;
 }
@@ -211,6 +223,19 @@ static void print_latency(const struct phase *phase)
 	       phase->open_loop ? "since it was due" : "since it was sent");
 }
 
+/* What makes latencies long without the broker's doing. */
+static void print_waits(const struct report *report, const struct phase *phase)
+{
+	char broker[NUMBER_MAX], own[NUMBER_MAX];
+
+	if (phase->latency.count == 0 || phase->cost_elsewhere)
+		return;
+	printf("  %-24s", phase->name);
+	if (report->options->broker_pid)
+		printf(" broker %s,", duration(phase->broker_waited_ns, broker));
+	printf(" nightjar-bench %s\n", duration(phase->own_waited_ns, own));
+}
+
 static void print_memory(const struct phase *phase)
 {
 	printf("  %-24s %.2f MiB before, %.2f MiB after", phase->name,
@@ -252,6 +277,9 @@ void report_print(const struct report *report)
 	printf(" %10s\n", "max");
 	for (unsigned i = 0; i < report->phase_count; i++)
 		print_latency(report->phases[i]);
+	printf("\n  could run, but had no processor\n");
+	for (unsigned i = 0; i < report->phase_count; i++)
+		print_waits(report, report->phases[i]);
 	if (report->options->broker_pid) {
 		printf("\n  broker's memory\n");
 		for (unsigned i = 0; i < report->phase_count; i++)
@@ -309,7 +337,10 @@ static cJSON *json_phase(const struct report *report, const struct phase *phase)
 	cJSON_AddNumberToObject(object, "own_cpu_share",
 				phase->wall_ns ? (double)phase->own_cpu_ns / (double)phase->wall_ns
 					       : 0);
+	cJSON_AddNumberToObject(object, "own_waited_us", (double)phase->own_waited_ns / 1000.0);
 	if (report->options->broker_pid) {
+		cJSON_AddNumberToObject(object, "broker_waited_us",
+					(double)phase->broker_waited_ns / 1000.0);
 		cJSON_AddNumberToObject(object, "broker_cpu_us_each",
 					phase_cost_us(phase, phase->broker_cpu_ns));
 		cJSON_AddNumberToObject(object, "broker_memory_before",

@@ -29,12 +29,13 @@ struct phase {
 	const char *unit; /* what is counted, in the singular */
 	uint64_t count;
 	uint64_t began_ns, wall_ns;
-	uint64_t broker_cpu_ns, own_cpu_ns;   /* starting values between begin and end */
-	uint64_t memory_before, memory_after; /* the broker's, bytes */
-	uint64_t memory_items;		      /* what the growth is divided by; 0: no figure */
-	bool open_loop;			      /* latencies count from when a message was due */
-	bool cost_elsewhere;		      /* another phase at the same time has the CPU time */
-	struct histogram latency;	      /* ns; empty when the phase has none */
+	uint64_t broker_cpu_ns, own_cpu_ns;	  /* starting values between begin and end */
+	uint64_t broker_waited_ns, own_waited_ns; /* for a processor; likewise */
+	uint64_t memory_before, memory_after;	  /* the broker's, bytes */
+	uint64_t memory_items;			  /* what the growth is divided by; 0: no figure */
+	bool open_loop;				  /* latencies count from when a message was due */
+	bool cost_elsewhere;	  /* another phase at the same time has the CPU time */
+	struct histogram latency; /* ns; empty when the phase has none */
 };
 
 struct report {

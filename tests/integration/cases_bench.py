@@ -88,6 +88,8 @@ def scenarios(t):
                 for phase in report["phases"]:
                     if phase["name"] != "bystander":
                         assert phase["broker_cpu_us_each"] > 0, (name, phase)
+                        assert phase["broker_waited_us"] >= 0, (name, phase)
+                        assert phase["own_waited_us"] >= 0, (name, phase)
 
 
 @case("nightjar-bench: QoS 1 and 2, with acknowledgements from both sides")
