@@ -33,11 +33,20 @@ def mosquitto_bin():
     return os.path.join(folder, "usr", "sbin", "mosquitto")
 
 
-def pinned(processor):
-    """The words before a command that keep it on one processor."""
+@functools.cache
+def may_be_undisturbed():
+    """Whether the system lets us into the real-time class, before all that is not in it."""
+    return (os.cpu_count() > 1 and bool(shutil.which("chrt"))
+            and subprocess.run(["chrt", "-f", "1", "true"], capture_output=True,
+                               check=False).returncode == 0)
+
+
+def pinned(processor, is_undisturbed=False):
+    """The words before a command that keep it on one processor, and others off it."""
     if os.cpu_count() < 2 or not shutil.which("taskset"):
         return []
-    return ["taskset", "-c", str(processor)]
+    first = ["chrt", "-f", "1"] if is_undisturbed and may_be_undisturbed() else []
+    return [*first, "taskset", "-c", str(processor)]
 
 
 USER, PASSWORD = "bench", "a password for the load generator"
@@ -74,10 +83,10 @@ def certificate_files():
 class Relay:
     """nightjar-bench relay, used as a Broker is."""
 
-    def __init__(self, processor, transport):
+    def __init__(self, wrap, transport):
         self.port = free_port()
         kind = ["--websocket"] if transport == "ws" else []
-        self.command = pinned(processor) + [bench_bin(), "relay", *kind, str(self.port)]
+        self.command = [*wrap, bench_bin(), "relay", *kind, str(self.port)]
         self.process = None
 
     @property
@@ -139,11 +148,12 @@ def url(run, broker):
 
 def start(name, binary, processor, workers, run):
     """A context manager with port and pid. name: relay, mosquitto, or any name of a Nightjar."""
+    wrap = pinned(processor, run.is_undisturbed)
     if name == "relay":
-        return Relay(processor, run.transport)
+        return Relay(wrap, run.transport)
     text, files = _config(name, run)
     workers = run.workers or workers
     if name == "mosquitto":
-        return Broker(text, binary=binary, wrap=pinned(processor), files=files)
+        return Broker(text, binary=binary, wrap=wrap, files=files)
     return Broker(text, binary=binary, workers=workers, files=files,
-                  wrap=pinned(processor) if int(workers) == 1 and not run.is_apart else [])
+                  wrap=wrap if int(workers) == 1 and not run.is_apart else [])

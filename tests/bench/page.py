@@ -70,15 +70,37 @@ def cost_table(data, chosen, names, cheaper_only=False):
 
 
 def latency_table(data, names, run="latency", phase="deliver"):
-    lines = []
+    head, lines = ["", "messages/s", *PERCENTILES, "waited"], []
     for name in names:
         phases = [entry for report in data["results"].get(run, {}).get(name, ())
                   for entry in report["phases"] if entry["name"] == phase]
         if phases:
             lines.append([name, f"{statistics.median(p['per_second'] for p in phases):,.0f}"]
                          + [_number(statistics.median(p["latency_us"][q] for p in phases))
-                            for q in PERCENTILES])
-    return _table(["", "messages/s", *PERCENTILES], lines) if lines else ""
+                            for q in PERCENTILES] + [_number(_waited_us(phases))])
+    if not any(line[-1] for line in lines):     # a bystander shares its processors
+        lines, head = [line[:-1] for line in lines], head[:-1]
+    return _table(head, lines) if lines else ""
+
+
+def _waited_us(phases):
+    """How long broker and generator could have run, and had no processor."""
+    waits = [phase["broker_waited_us"] + phase["own_waited_us"] for phase in phases
+             if "broker_waited_us" in phase]
+    return statistics.median(waits) if waits else None
+
+
+def latency_words(data):
+    """What "waited" means, and how it was kept small."""
+    if data.get("is_undisturbed"):
+        return """\
+Broker and generator ran in the real-time class, for half a second at a time, so that other programs
+hardly came between: "waited" is how long their threads could have run and had no processor
+([decision 46](decisions/0046-where-the-tail-of-the-latency-comes-from.md))."""
+    return """\
+"Waited" is how long threads of broker and generator could have run and had no processor, because the
+system did not let them into the real-time class: the tail is then other programs'
+([decision 46](decisions/0046-where-the-tail-of-the-latency-comes-from.md))."""
 
 
 def cores_table(data):
@@ -295,6 +317,8 @@ From when a message was due to when it was read, in microseconds, at fixed times
 broker does (one-to-one, QoS 0). Nightjar and mosquitto at half of the rate that they reached with
 one processor, the relay at Nightjar's.
 
+{latency_words}
+
 {latency}
 
 {latency_picture}
@@ -317,7 +341,7 @@ what they share. `./dev sharing` counts it ([performance.md](performance.md)).
 ## Rights
 
 With a password for each client and an `acl_file` of 100 rules ("rights"), in microseconds of CPU
-for each message:
+for each message, undisturbed in the same way where that is allowed:
 
 {rights}
 
@@ -343,7 +367,7 @@ def write(data):
         online=online_table(data), store_words=store_words(data),
         own=own_cost_table(data, names),
         memory=cost_table(data, rows.MEMORY_ROWS, names),
-        latency=latency_table(data, names),
+        latency=latency_table(data, names), latency_words=latency_words(data),
         storm=latency_table(data, names, "storm", "bystander"),
         cores=cores_table(data),
         rights=cost_table(data, rows.RIGHTS_ROWS, ["nightjar", "rights"]),

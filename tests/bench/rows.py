@@ -24,6 +24,8 @@ class Run:
     persistence: bool = False
     workers: str = ""           # of nightjar, whatever --workers says
     is_apart: bool = False      # two brokers, each of which has every second connection
+    # Broker and generator keep their processors against all other programs of the machine.
+    is_undisturbed: bool = False
 
     def arguments(self, is_quick):
         return (self.quick if is_quick and self.quick else self.command).split()
@@ -57,7 +59,7 @@ RUNS = (
     Run("offline", "offline -n 10000 -m 10", "offline -n 1000 -m 10", brokers=BROKERS),
     Run("idle", "idle", "idle --base 1000 -n 3000"),
     Run("storm", "storm", "storm -S 2000"),
-    Run("rights", "one-to-one", brokers=("nightjar", "rights")),
+    Run("rights", "one-to-one", brokers=("nightjar", "rights"), is_undisturbed=True),
     # The connections of a Unix socket are dealt to the workers by turns: with an even number of pairs
     # each pair has its two ends on one worker, with an odd number none has.
     Run("cores-one", "one-to-one -P 50", brokers=("nightjar",), transport="unix", workers="1"),
@@ -158,6 +160,8 @@ MEMORY_ROWS = (
     Row("offline session with three", "offline-3", "leave", "broker_memory_each"),
     Row("queued message of 64 bytes, QoS 1", "offline", "queue", "broker_memory_each"),
 )
+
+LATENCY = Run("latency", "", is_undisturbed=True)
 
 
 @dataclass(frozen=True)
