@@ -52,8 +52,9 @@ void inspect_session(struct worker *me, const struct session *session, struct se
 	if (session->client)
 		view_connection(session, out);
 	if (session->queue) {
-		out->queued = session->queue->count;
-		out->queued_bytes = session->queue->bytes;
+		/* Also what is in the store alone. */
+		out->queued = session->queue->count + session->queue->spilled;
+		out->queued_bytes = session->queue->bytes + session->queue->spilled_bytes;
 	}
 	if (session->window) {
 		out->inflight = session->window->count;

@@ -117,6 +117,19 @@ def client(_t):
         assert "nobody" in _ctl(broker, "client", "nobody", expect=1)
 
 
+@case("nightjar-ctl client counts all that is queued, also what is in the store alone")
+def long_queue(_t):
+    store = "persistence true\npersistence_location {dir}/store/\n"
+    with running(CONF + store + "queue_memory_messages 2\n") as broker:
+        pub = _open(broker, "pub")
+        away = _open(broker, "away", clean=False, properties=STAYS)
+        away.subscribe(("x", 1))
+        away.leave()
+        for _ in range(5):
+            pub.publish("x", b"12345", qos=1)
+        _has(_json(broker, "client", "away")[0], queued=5, queued_bytes=5 * len("x12345"))
+
+
 @case("nightjar-ctl client shows a session with very many subscriptions while they come and go")
 def many_subscriptions(_t):
     with running(CONF) as broker:
