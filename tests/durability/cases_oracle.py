@@ -10,7 +10,7 @@ from harness.broker import BrokerError, default_bin
 from harness.crowd import NO, YES, Crowd
 from harness.devices import Flipper, Wanderer
 from harness.mqtt_packets import V5, Packet
-from harness.oracle import Violations
+from harness.oracle import Violations, settles
 from harness.runner import Skip, case
 from torture import Torture
 
@@ -126,3 +126,26 @@ def discarded_is_seen(_t):
     device.filter = YES, "g/device/2"
     device.on_message(Packet.parse(b"\x30\x0e\x00\x0ag/device/1\x00x", V5))
     assert counts == {"discarded session's subscription": 1}, counts
+
+
+def _settles(left_at, idle_s=10):
+    """With a clock of its own, a second a step. left_at: second -> what is left. True or False, and when."""
+    second = [0]
+
+    def step():
+        second[0] += 1
+        assert second[0] < 100000, "nobody found out"
+
+    settled = settles(lambda: left_at(second[0]) == (0, 0), lambda: left_at(second[0]), step, idle_s,
+                      lambda: second[0])
+    return settled, second[0]
+
+
+@case("What goes on slowly is no hang, and what stands is one")
+def slow_is_no_hang(_t):
+    settled = _settles(lambda second: (0, 0) if second >= 900 else (0, 100 - second // 9))
+    assert settled == (True, 900), settled
+    settled = _settles(lambda second: (max(3 - second, 0), 5 + min(second, 3)))     # answers entitle to more
+    assert settled == (False, 3 + 11), settled
+    settled = _settles(lambda second: (0, 5 + second % 2))      # comes again, and is never less
+    assert settled[0] is False, settled

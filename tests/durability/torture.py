@@ -25,11 +25,11 @@ from harness.crowd import Crowd                             # noqa: E402
 from harness.devices import (Flipper, Mourned, Probe, Publisher, Reader,      # noqa: E402
                              Subscriber, Wanderer)
 from harness.mqtt_packets import V5, V311                   # noqa: E402
-from harness.oracle import Entitlements, Violations         # noqa: E402
+from harness.oracle import Entitlements, Violations, settles            # noqa: E402
 from shim import Shim                                       # noqa: E402
 from torture_support import CONTROL, say_what_is, shim_library, store_config      # noqa: E402
 
-SILENCE_S = 40          # without any message: what is missing then does not come
+SILENCE_S = 40          # in which nothing comes of what is missing: then it does not come
 SESSIONS_DEADLINE_S = 60
 
 
@@ -104,11 +104,8 @@ class Cast(Entitlements):
     def check(self):
         """Everything that is on its way arrives; then nothing may be missing."""
         self.crowd.load = False
-        while not self.violations and not self._is_quiet():
-            before = self.received()
-            if not self.crowd.run_until(lambda: self.violations or self.received() != before
-                                        or self._is_quiet(), SILENCE_S * self.patience):
-                break
+        settles(lambda: self.violations or self._is_quiet(), self.left,
+                lambda: self.crowd.run(0.05), SILENCE_S * self.patience)
         if self.violations:
             return
         self._say_what_hangs()

@@ -106,7 +106,8 @@ def ctl(broker, *args):
 
 
 def say_what_is(broker, devices):
-    """For a run that failed: what the broker has of each device's session, and what it said. The
+    """For a run that failed: what the broker has of each device's session, and what it said. Meanwhile the
+    devices stand: what is in flight may wait for them or for the store, which looks the same. The
     configuration has to hold CONTROL."""
     program = os.path.join(os.path.dirname(os.path.realpath(broker.binary)), "nightjar-ctl")
     for device in devices:

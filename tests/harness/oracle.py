@@ -5,6 +5,21 @@ A stream is a row of numbered messages of one publisher at one QoS under one top
 session, or a shared group, that is entitled to some streams. Numbers up to a stream's floor have been
 settled at an earlier quiet moment.
 """
+import time
+
+
+def settles(is_over, left, step, idle_s, now=time.monotonic):
+    """Steps until is_over(). False: what is left() has not become less for idle_s. How long all of it
+    takes says only how fast the machine is; what goes on slowly does not hang."""
+    least, since = left(), now()
+    while not is_over():
+        still = left()
+        if still < least:
+            least, since = still, now()
+        elif now() - since > idle_s:
+            return False
+        step()
+    return True
 
 
 class Violations:
@@ -92,6 +107,9 @@ class Receiver:
         return [(stream, lost) for number, stream in self.streams.items()
                 if (lost := stream.acked - self.seen[number])]
 
+    def missing_count(self):
+        return sum(len(lost) for _stream, lost in self.missing())
+
     def report_missing(self):
         for stream, lost in self.missing():
             for message in sorted(lost):
@@ -105,7 +123,7 @@ class Receiver:
 
 
 class Entitlements:
-    """Who is entitled to which streams. Subclasses have `violations`."""
+    """Who is entitled to which streams. Subclasses have `violations`, and devices on a `crowd`."""
 
     def __init__(self):
         self.streams = []
@@ -123,6 +141,12 @@ class Entitlements:
                 receiver.entitle(stream)
         self.receivers.append(receiver)
         return receiver
+
+    def left(self):
+        """What has still to be answered, then what has still to come: an answer may entitle to more."""
+        devices = self.crowd.devices
+        return (sum(len(device.flights) + (device.wants_up and not device.is_up) for device in devices),
+                sum(receiver.missing_count() for receiver in self.receivers))
 
 
 class Retained:
