@@ -177,10 +177,14 @@ static void join(struct worker *me, void *context)
 
 	if (err == ERR_NONE)
 		err = commit_wait_init(me);
-	if (err == ERR_NONE)
-		store_set_hook(me, on_store);
-	else
+	if (err != ERR_NONE) {
 		failed(broker, err, &detail);
+		return;
+	}
+	store_set_hook(me, on_store);
+#ifdef NIGHTJAR_DEBUG
+	worker_add_flush_hook(me, sessions_audit);
+#endif
 }
 
 static void all_joined(void *context)

@@ -33,6 +33,9 @@ void sessions_store_changed(struct worker *me);
 /* On a worker: tells the store what of the sessions is on its way, if it asks for that. */
 void sessions_name_origins(struct worker *me);
 
+/* On a worker, in debug builds, at the end of a turn: nothing of some of its sessions is forgotten. */
+void sessions_audit(struct worker *me);
+
 /*
  * On a worker: refuses what is new, says goodbye to all clients (0x8B to those of version 5).
  * sessions_are_gone() is true once their connections are closed.

@@ -61,6 +61,7 @@ struct session_worker {
 	struct acl_view *source_view;
 	uint64_t source_generation;
 	uint64_t source_number;
+	uint32_t audit_cursor;		 /* audit.c */
 	struct subscription_walk *walks; /* inspect.h: those that stand somewhere */
 	struct departing_will *wills;	 /* will.c: on their way to their receivers */
 };

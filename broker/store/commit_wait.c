@@ -121,6 +121,17 @@ void commit_wait_run(struct worker *me)
 	}
 }
 
+bool commit_wait_has(const struct worker *me, uint16_t worker, uint64_t handle)
+{
+	const struct commit_waits *waits = waits_of(me);
+	const struct commit_ring *ring = waits ? &waits->rings[worker] : NULL;
+
+	for (uint32_t i = 0; ring && i < ring->count; i++)
+		if (ring->entries[(ring->head + i) & (ring->cap - 1)].handle == handle)
+			return true;
+	return false;
+}
+
 uint64_t commit_wait_count(const struct worker *me)
 {
 	const struct commit_waits *waits = waits_of(me);

@@ -55,6 +55,9 @@ void commit_wait_add(struct worker *me, uint16_t worker, uint64_t number, commit
 /* On the worker, when commits have advanced: lets go what no longer waits. */
 void commit_wait_run(struct worker *me);
 
+/* Does something of this handle wait for that worker's commits? O(what waits): for checks. */
+bool commit_wait_has(const struct worker *me, uint16_t worker, uint64_t handle);
+
 /* How many wait here. */
 uint64_t commit_wait_count(const struct worker *me);
 

@@ -472,6 +472,20 @@ static uint64_t due_ms(const struct store *store)
 	return due;
 }
 
+/* What was taken in and is not acknowledged is due, or waits for an origin. */
+static void check_nothing_is_forgotten(const struct store *store)
+{
+#ifdef NIGHTJAR_DEBUG
+	if (store->retry_ms || store->first_waits_ms)
+		return;
+	for (unsigned i = 0; i < WORKERS_MAX; i++)
+		BUG_ON(store->batches[i] &&
+		       (store->batches[i]->held == 0 || store->ledger.held.count == 0));
+#else
+	(void)store;
+#endif
+}
+
 static void sleep_until(struct store *store, uint64_t due)
 {
 	uint64_t now = clock_now_ms();
@@ -480,6 +494,7 @@ static void sleep_until(struct store *store, uint64_t due)
 
 	if (due <= now)
 		return;
+	check_nothing_is_forgotten(store);
 	/* Nothing is taken in before it was opened again: what comes meanwhile need not wake it. Else,
 	 * while no batch waits here, the first to come sets the time, also one that nobody waits for. */
 	if (!store->is_broken && !mailbox_sleep(store->mailbox, store->first_waits_ms == 0))
