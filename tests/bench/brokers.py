@@ -11,7 +11,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-from harness.broker import Broker, BrokerError, ROOT, default_bin, free_port, wait_until    # noqa: E402
+from harness.broker import Broker, ROOT, default_bin, free_port, wait_until    # noqa: E402
 
 # No limits that would drop a message or close a connection, so that the work is the same.
 COMMON_CONFIG = "log_dest none\nmax_queued_messages 0\nmax_inflight_messages 0\n"

@@ -31,6 +31,8 @@ import page          # noqa: E402
 import rows          # noqa: E402
 import store_figures  # noqa: E402
 
+from harness.broker import BrokerError      # noqa: E402
+
 RESULTS = os.path.join(brokers.ROOT, "build", "bench", "results.json")
 TIMED = {"one-to-one", "fan-out", "fan-in", "wildcard", "match", "storm"}
 RUN_DEADLINE_S = 120
@@ -91,7 +93,7 @@ class Bench:
         key = run.key
         try:
             report, error = self.run_once(run, name, arguments)
-        except (brokers.BrokerError, subprocess.TimeoutExpired, OSError) as problem:
+        except (BrokerError, subprocess.TimeoutExpired, OSError) as problem:
             report, error = None, str(problem)
         if error:
             self.failures.append(f"{key}, {name}: {error}")
@@ -138,7 +140,7 @@ class Bench:
             try:
                 self.store_figures[key] = measure()
                 print(f"# {key:14} {self.store_figures[key]}", flush=True)
-            except (brokers.BrokerError, subprocess.SubprocessError, OSError) as problem:
+            except (BrokerError, subprocess.SubprocessError, OSError) as problem:
                 self.failures.append(f"{key}: {problem}")
 
     def run_all(self):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections 4.3, 4.4, 4.6 and 4.9: QoS handshakes, sending again, order, flow control."""
 from harness.mqtt_raw import (PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, publish, puback, pubcomp,
-                              pubrec, pubrel, subscribe, u16)
+                              pubrec, pubrel, u16)
 from harness.runner import case
 from helpers import Fence, persistent
 

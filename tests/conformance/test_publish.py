@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Section 3.3 and the acknowledgements 3.4 to 3.7: PUBLISH and what becomes of it."""
-from harness.mqtt_raw import (PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, ack, packet, publish,
-                              puback, pubcomp, pubrec, pubrel, subscribe, u16, utf8)
+from harness.mqtt_raw import (PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, packet, publish, puback,
+                              pubcomp, pubrec, pubrel, subscribe, u16, utf8)
 from harness.runner import case
-from helpers import (BAD, BAD_TOPIC, PROTOCOL_ERROR, Fence, bad_packet, hold, let_pass, persistent,
-                     retained)
+from helpers import BAD, BAD_TOPIC, PROTOCOL_ERROR, Fence, bad_packet, let_pass, persistent
 
 ACL = {"conf": "acl_file {dir}/acl\n",
        "files": {"acl": "topic readwrite open/#\ntopic readwrite $share/g/open/#\n"}}

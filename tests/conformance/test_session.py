@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sessions: Clean Start, expiry, takeover, what they keep (sections 3.1.2.4, 3.1.2.11.2, 4.1)."""
-from harness.mqtt_raw import (CONNACK, PUBREC, PUBCOMP, V31, V311, V5, connect, disconnect, packet,
+from harness.mqtt_raw import (CONNACK, PUBREC, PUBCOMP, V311, V5, connect, disconnect, packet,
                               publish, pubrel, u8)
 from harness.runner import case
 from helpers import BAD, PROTOCOL_ERROR, Fence, bad_packet, let_pass, persistent

@@ -3,7 +3,7 @@
 import time
 
 from harness import DEADLINE_S
-from harness.mqtt_raw import PUBLISH, pingreq, publish, puback, pubrec, subscribe
+from harness.mqtt_raw import PUBLISH, pingreq, puback, pubrec
 from harness.runner import case
 from helpers import Fence, bad_filter, persistent
 

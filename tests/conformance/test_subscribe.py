@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections 3.8 to 3.12: SUBSCRIBE, UNSUBSCRIBE, PINGREQ, and 4.7: filters and topics."""
 from harness.mqtt_raw import (PUBACK, PUBLISH, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
-                              V31, packet, pingreq, publish, puback, pubcomp, pubrec, subscribe,
-                              u16, unsubscribe, utf8)
+                              packet, pingreq, publish, puback, pubcomp, pubrec, subscribe, u16,
+                              unsubscribe, utf8)
 from harness.runner import case
 from helpers import BAD, MALFORMED, PROTOCOL_ERROR, Fence, bad_filter, bad_packet, hold, persistent
 

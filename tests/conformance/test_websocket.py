@@ -10,8 +10,8 @@ import struct
 
 from harness import DEADLINE_S, websocket
 from harness.broker import wait_until
-from harness.mqtt_raw import (CONNACK, DISCONNECT, PINGRESP, PUBACK, PUBLISH, SUBACK, Client,
-                              Mismatch, connect, pingreq, publish, subscribe)
+from harness.mqtt_raw import (CONNACK, PINGRESP, PUBLISH, SUBACK, Client, Mismatch, connect,
+                              pingreq, publish, subscribe)
 from harness.runner import case
 from harness.websocket import (BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, HandshakeError, Stream,
                                WebSocket, frame, handshake_text, request)

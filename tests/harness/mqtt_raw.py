@@ -11,10 +11,10 @@ import time
 
 from harness import DEADLINE_S, transport
 from harness.mqtt_packets import *      # noqa: F403 - who talks needs all of the packets as well
-from harness.mqtt_packets import (CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL,
-                                  SUBACK, TYPE_NAMES, UNSUBACK, V5, V31, Malformed, Mismatch,
-                                  Packet, connect, disconnect, pingreq, puback, pubcomp, publish,
-                                  pubrec, pubrel, subscribe, unsubscribe)
+from harness.mqtt_packets import (ANY, CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC,
+                                  PUBREL, SUBACK, TYPE_NAMES, UNSUBACK, V5, V31, Malformed,
+                                  Mismatch, Packet, connect, disconnect, pingreq, puback, pubcomp,
+                                  publish, pubrec, pubrel, subscribe, unsubscribe)
 
 
 class Connection:

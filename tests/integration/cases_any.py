@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """One port for everything: first bytes, the PROXY protocol, and connections that never say enough."""
-import os
 import re
 import socket
 import ssl
@@ -9,11 +8,12 @@ import time
 
 from cases_tls import _client_hello, _context, _listener, _socket
 from harness import transport
+from harness.broker import wait_until
 from harness.mqtt_raw import V5, Client, connect
 from harness.runner import case
 from harness.websocket import Stream, WebSocket, handshake_text, read_response
 from support import (DEADLINE_S, Sub, before_all_others, equal, is_sanitized, need, nightjar_only,
-                     proc_status, pub, run, running, wait_until)
+                     proc_status, pub, run, running)
 
 GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 CONNECT = b"\x10\x0f\0\x04MQTT\x05\x02\0\x3c\0\0\x02ab"

@@ -345,10 +345,11 @@ def exit_codes(_t):
 @case("What a client chose writes nothing to the administrator's terminal")
 def escapes(_t):
     with running(CONF) as broker:
-        _evil = _open(broker, "\x1b[2Jevil\n")
+        evil = _open(broker, "\x1b[2Jevil\n")
         text = _ctl(broker, "clients")
         assert "\x1b" not in text and "\\x1b[2Jevil\\x0a" in text, text
         equal(_json(broker, "clients")[0]["id"], "\x1b[2Jevil\n")
+        evil.close()
 
 
 # -- the socket ------------------------------------------------------------------------------------
@@ -384,12 +385,13 @@ def nonsense(_t):
             sock.sendall(bytes([byte]))
         equal(json.loads(lines.readline()), {"type": "end", "version": 1, "records": 0})
         # Many at once, and then nothing more to say: all are answered in order.
-        _here = _open(broker, "here")
+        here = _open(broker, "here")
         sock.sendall(b'{"version":1,"command":"clients"}\n{"version":1,"command":"client",'
                      b'"id":"x"}\n' * 300)
         sock.shutdown(socket.SHUT_WR)
         types = [json.loads(line)["type"] for line in lines]
         equal(types, ["client", "end", "error"] * 300)
+        here.close()
 
 
 @case("The control socket bounds a line, and how many may ask at once")

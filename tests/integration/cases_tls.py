@@ -8,11 +8,12 @@ import threading
 import time
 
 from harness import transport
+from harness.broker import wait_until
 from harness.certificates import Authority, openssl
 from harness.mqtt_raw import V5, Client, publish
 from harness.runner import case
-from support import (DEADLINE_S, Sub, equal, is_sanitized, need, nightjar_only, run, running, start_and_fail,
-                     wait_until)
+from support import (DEADLINE_S, Sub, equal, is_sanitized, need, nightjar_only, run, running,
+                     start_and_fail)
 
 _lock = threading.Lock()
 _made = {}

@@ -12,7 +12,7 @@ import threading
 import time
 
 from harness import DEADLINE_S, transport
-from harness.broker import Broker, BrokerError, ROOT, SANITIZER, default_bin, wait_until
+from harness.broker import Broker, BrokerError, ROOT, SANITIZER, default_bin
 from harness.runner import Skip
 
 TOOL_VERSION = {3: "mqttv31", 4: "mqttv311", 5: "mqttv5"}
