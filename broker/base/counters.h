@@ -68,7 +68,6 @@ static inline void counter_sub(struct counters *counters, enum counter which, ui
 
 #define COUNT(which) counter_add(counters_mine, COUNTER_##which, 1)
 #define COUNT_BY(which, n) counter_add(counters_mine, COUNTER_##which, (n))
-#define UNCOUNT(which) counter_sub(counters_mine, COUNTER_##which, 1)
 #define UNCOUNT_BY(which, n) counter_sub(counters_mine, COUNTER_##which, (n))
 
 /* From the calling thread, as COUNT(). */

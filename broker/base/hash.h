@@ -12,9 +12,6 @@
 
 uint64_t hash_bytes(const void *data, size_t len);
 
-/* The same under another seed: for keys that have a second part, like a parent's number. */
-uint64_t hash_bytes_with(const void *data, size_t len, uint64_t second);
-
 static inline uint64_t hash_slice(struct slice bytes)
 {
 	return hash_bytes(bytes.data, bytes.len);

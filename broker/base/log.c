@@ -150,25 +150,6 @@ enum err log_open(const struct log_settings *settings, struct err_detail *detail
 	return err;
 }
 
-enum err log_reopen(struct err_detail *detail)
-{
-	struct log_target opened = LOG_TARGET_NONE;
-	enum err err = ERR_NONE;
-	int old_fd = -1;
-
-	pthread_mutex_lock(&lock);
-	if (state.file_path)
-		err = file_open(state.file_path, &opened, detail);
-	if (opened.fd >= 0) {
-		old_fd = state.to_file.fd;
-		state.to_file = opened;
-	}
-	pthread_mutex_unlock(&lock);
-	if (old_fd >= 0)
-		close(old_fd);
-	return err;
-}
-
 void log_types_set(unsigned types)
 {
 	__atomic_store_n(&log_types_enabled, types & LOG_TYPES_ALL, __ATOMIC_RELAXED);

@@ -62,9 +62,6 @@ static inline bool log_is_enabled(enum log_type type)
  */
 enum err log_open(const struct log_settings *settings, struct err_detail *detail) ERR_CHECKED;
 
-/* Opens the log file again under its name, for logrotate. On failure the old file stays. */
-enum err log_reopen(struct err_detail *detail) ERR_CHECKED;
-
 /* Other types from now on, until the next log_open(). Any thread. */
 void log_types_set(unsigned types);
 

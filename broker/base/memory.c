@@ -7,7 +7,7 @@
 #include "base/bug.h"
 
 __thread struct memory_thread *memory_mine;
-struct memory_flags memory_flags;
+struct memory_flag memory_flag;
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct memory_thread *list;		/* guarded by list_lock */
@@ -15,14 +15,12 @@ static int64_t ended_value[MEMORY_CLASS_COUNT]; /* guarded by list_lock: of thre
 
 /* Shared totals, lagging by at most MEMORY_STEP_BYTES per thread. Relaxed atomics. */
 static struct {
-	int64_t class[MEMORY_CLASS_COUNT];
 	int64_t all;
 	uint64_t peak;
 	int64_t high_water; /* the most since the last fall */
 } __attribute__((aligned(64))) total;
 
 static uint64_t limit_bytes;
-static uint64_t budget_bytes[MEMORY_CLASS_COUNT];
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
@@ -34,12 +32,12 @@ static const char *const class_label[MEMORY_CLASS_COUNT] = {
 };
 
 /* Writes only on a change: the flag's cache line is read by all workers all the time. */
-static void flag_update(bool *flag, int64_t used, uint64_t limit)
+static void over_limit_update(int64_t used, uint64_t limit)
 {
 	bool is_over = limit != 0 && used > 0 && (uint64_t)used > limit;
 
-	if (__atomic_load_n(flag, __ATOMIC_RELAXED) != is_over)
-		__atomic_store_n(flag, is_over, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&memory_flag.is_over_limit, __ATOMIC_RELAXED) != is_over)
+		__atomic_store_n(&memory_flag.is_over_limit, is_over, __ATOMIC_RELAXED);
 }
 
 static void peak_raise(int64_t used)
@@ -104,15 +102,11 @@ static void heap_stretch(struct memory_thread *mine)
 static void memory_carry_over_class(struct memory_thread *mine, size_t class)
 {
 	int64_t delta = mine->value[class] - mine->carried[class];
-	int64_t used;
 
 	if (delta == 0)
 		return;
 	mine->carried[class] = mine->value[class];
 	mine->grown_bytes += delta;
-	used = __atomic_add_fetch(&total.class[class], delta, __ATOMIC_RELAXED);
-	flag_update(&memory_flags.is_class_over[class], used,
-		    __atomic_load_n(&budget_bytes[class], __ATOMIC_RELAXED));
 	__atomic_add_fetch(&total.all, delta, __ATOMIC_RELAXED);
 }
 
@@ -129,8 +123,7 @@ void memory_carry_over(struct memory_thread *mine)
 	used = __atomic_load_n(&total.all, __ATOMIC_RELAXED);
 	peak_raise(used);
 	watch_fall(used);
-	flag_update(&memory_flags.is_over_limit, used,
-		    __atomic_load_n(&limit_bytes, __ATOMIC_RELAXED));
+	over_limit_update(used, __atomic_load_n(&limit_bytes, __ATOMIC_RELAXED));
 }
 
 void memory_look_again(void)
@@ -211,13 +204,7 @@ static int64_t memory_sum_all(void)
 void memory_limit_set(uint64_t bytes)
 {
 	__atomic_store_n(&limit_bytes, bytes, __ATOMIC_RELAXED);
-	flag_update(&memory_flags.is_over_limit, memory_sum_all(), bytes);
-}
-
-void memory_budget_set(enum memory_class class, uint64_t bytes)
-{
-	__atomic_store_n(&budget_bytes[class], bytes, __ATOMIC_RELAXED);
-	flag_update(&memory_flags.is_class_over[class], memory_sum(class), bytes);
+	over_limit_update(memory_sum_all(), bytes);
 }
 
 /* The parts are read one after the other: what moves between threads can make a sum negative. */

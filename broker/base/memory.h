@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * memory.h - how much memory the peers have caused, by class, against budgets.
+ * memory.h - how much memory the peers have caused, by class, against a limit.
  *
  * Any thread charges what it allocates and uncharges what it frees (another thread may free). The
  * price is two additions to numbers of this thread's own. When a class, or all together, are
- * MEMORY_STEP_BYTES away from what the shared totals know of this thread, that is carried over
- * to them and the limits are looked at. Limits are therefore exact to MEMORY_STEP_BYTES per thread, and
+ * MEMORY_STEP_BYTES away from what the shared total knows of this thread, that is carried over
+ * to it and the limit is looked at. The limit is therefore exact to MEMORY_STEP_BYTES per thread, and
  * what comes and goes, as messages do, touches nothing that is shared.
  *
- * Nothing is refused here: who is about to accept more asks memory_is_over_limit() or
- * memory_class_is_over(), and drops, parks or refuses, counted.
+ * Nothing is refused here: who is about to accept more asks memory_is_over_limit(), and drops, parks
+ * or refuses, counted.
  */
 #ifndef NIGHTJAR_BASE_MEMORY_H
 #define NIGHTJAR_BASE_MEMORY_H
@@ -71,35 +71,22 @@ static inline void memory_uncharge(enum memory_class class, size_t bytes)
 
 /* 0 bytes: no limit. Holds from the next look on, at once if it is met already. */
 void memory_limit_set(uint64_t bytes);
-void memory_budget_set(enum memory_class class, uint64_t bytes);
 
 /* Any thread. On a cache line of its own, because all threads read it all the time. */
-extern struct memory_flags {
+extern struct memory_flag {
 	bool is_over_limit;
-	bool is_class_over[MEMORY_CLASS_COUNT];
-} __attribute__((aligned(64))) memory_flags;
+} __attribute__((aligned(64))) memory_flag;
 
-/* Carries over what this thread knows, so that a flag does not stand longer than it is true. */
+/* Carries over what this thread knows, so that the flag does not stand longer than it is true. */
 void memory_look_again(void);
-
-static inline bool memory_flag_is_set(const bool *flag)
-{
-	if (__builtin_expect(!__atomic_load_n(flag, __ATOMIC_RELAXED), 1))
-		return false;
-	memory_look_again();
-	return __atomic_load_n(flag, __ATOMIC_RELAXED);
-}
 
 /* All classes together against memory_limit_set(). One relaxed load, as long as they are below. */
 static inline bool memory_is_over_limit(void)
 {
-	return memory_flag_is_set(&memory_flags.is_over_limit);
-}
-
-/* The class is over its own budget, or everything together over the limit. */
-static inline bool memory_class_is_over(enum memory_class class)
-{
-	return memory_flag_is_set(&memory_flags.is_class_over[class]) || memory_is_over_limit();
+	if (__builtin_expect(!__atomic_load_n(&memory_flag.is_over_limit, __ATOMIC_RELAXED), 1))
+		return false;
+	memory_look_again();
+	return __atomic_load_n(&memory_flag.is_over_limit, __ATOMIC_RELAXED);
 }
 
 /*

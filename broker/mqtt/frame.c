@@ -11,22 +11,6 @@ void decode_error_set(struct decode_error *error, enum reason_code reason, const
 	error->text = text;
 }
 
-static const char *const packet_names[16] = {
-	[PACKET_WILL] = "RESERVED",	      [PACKET_CONNECT] = "CONNECT",
-	[PACKET_CONNACK] = "CONNACK",	      [PACKET_PUBLISH] = "PUBLISH",
-	[PACKET_PUBACK] = "PUBACK",	      [PACKET_PUBREC] = "PUBREC",
-	[PACKET_PUBREL] = "PUBREL",	      [PACKET_PUBCOMP] = "PUBCOMP",
-	[PACKET_SUBSCRIBE] = "SUBSCRIBE",     [PACKET_SUBACK] = "SUBACK",
-	[PACKET_UNSUBSCRIBE] = "UNSUBSCRIBE", [PACKET_UNSUBACK] = "UNSUBACK",
-	[PACKET_PINGREQ] = "PINGREQ",	      [PACKET_PINGRESP] = "PINGRESP",
-	[PACKET_DISCONNECT] = "DISCONNECT",   [PACKET_AUTH] = "AUTH",
-};
-
-const char *packet_type_name(uint8_t type)
-{
-	return packet_names[type & 0x0f];
-}
-
 /* The statement that fixes bits 3-0 for this type. */
 static const char *flags_statement(uint8_t type)
 {

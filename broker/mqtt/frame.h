@@ -35,19 +35,6 @@ struct packet_frame {
 	size_t total_len; /* Fixed Header and body */
 };
 
-/* Does a client send packets of this type? Others are a Protocol Error when a server gets them. */
-static inline bool packet_type_is_from_client(uint8_t type)
-{
-	return ((1U << type) &
-		(1U << PACKET_CONNECT | 1U << PACKET_PUBLISH | 1U << PACKET_PUBACK |
-		 1U << PACKET_PUBREC | 1U << PACKET_PUBREL | 1U << PACKET_PUBCOMP |
-		 1U << PACKET_SUBSCRIBE | 1U << PACKET_UNSUBSCRIBE | 1U << PACKET_PINGREQ |
-		 1U << PACKET_DISCONNECT | 1U << PACKET_AUTH)) != 0;
-}
-
-/* "PUBLISH", "SUBACK", ...; "RESERVED" for 0. */
-const char *packet_type_name(uint8_t type);
-
 /* The general case of packet_frame_decode(); call that one. */
 enum decode_status packet_frame_decode_slow(struct slice input, enum mqtt_version version,
 					    struct packet_frame *out_frame,

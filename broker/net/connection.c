@@ -244,6 +244,7 @@ static void output_settle(struct connection *conn)
 
 void connection_flush(struct connection *conn)
 {
+	OWNED_BY_ME(conn);
 	if (!output_flush(conn)) {
 		if (!connection_is_closing(conn))
 			conn->ops->on_lost(conn, errno);
@@ -393,6 +394,7 @@ static void mark_dirty(struct connection *conn)
 
 uint8_t *connection_reserve_slow(struct connection *conn, size_t len)
 {
+	OWNED_BY_ME(conn);
 	if (!(conn->flags & (CONNECTION_DIRTY | CONNECTION_CHOKED)))
 		mark_dirty(conn);
 	if (conn->out_len + len > NET_WRITE_BYTES && conn->out && !connection_is_choked(conn))
@@ -422,6 +424,7 @@ bool connection_write(struct connection *conn, struct slice bytes)
 
 void connection_pause(struct connection *conn)
 {
+	OWNED_BY_ME(conn);
 	conn->flags |= CONNECTION_PAUSED;
 	conn->flags &= (uint16_t)~CONNECTION_RESUME_WANTED;
 	connection_watch(conn);
@@ -460,6 +463,7 @@ static void look_again(struct connection *conn)
 
 void connection_resume(struct connection *conn)
 {
+	OWNED_BY_ME(conn);
 	if (!(conn->flags & CONNECTION_PAUSED))
 		return;
 	conn->flags |= CONNECTION_RESUME_WANTED;
@@ -508,6 +512,7 @@ void connection_close(struct connection *conn)
 {
 	struct net_worker *net = net_worker_of(conn->worker);
 
+	OWNED_BY_ME(conn);
 	if (connection_is_closing(conn))
 		return;
 	conn->flags |= CONNECTION_CLOSING;
@@ -618,6 +623,7 @@ static void reap_all(struct worker *me)
 
 void connection_detach(struct connection *conn)
 {
+	OWNED_BY_ME(conn);
 	if (conn->out && !connection_is_choked(conn))
 		output_flush(conn);
 	/* What is left goes along; if the peer is gone, the next attempt to write tells. */

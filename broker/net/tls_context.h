@@ -43,12 +43,6 @@ struct tls_settings {
 	const char *ocsp_file;		 /* the answer of a certificate authority, in DER */
 };
 
-/* Does the listener speak TLS? */
-static inline bool tls_settings_are_set(const struct tls_settings *settings)
-{
-	return settings->certfile || settings->psk_hint;
-}
-
 /* Which protocols are agreed on when the client asks by ALPN (or-ed). It need not ask. */
 enum tls_alpn {
 	TLS_ALPN_MQTT = 1 << 0, /* "mqtt", "x-amzn-mqtt-ca" */

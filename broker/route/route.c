@@ -146,9 +146,8 @@ void route_unsubscribe(struct worker *me, struct subscription *subscription)
 		topic_tree_remove(route_tree(me), me->id, &subscription->link);
 }
 
-void route_subscription_changed(struct worker *me, struct subscription *subscription)
+void route_subscription_changed(struct worker *me)
 {
-	(void)subscription;
 	topic_tree_touch(route_tree(me));
 }
 

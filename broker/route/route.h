@@ -77,7 +77,7 @@ enum err route_subscribe(struct worker *me, struct subscription *subscription,
 			 struct slice filter) ERR_CHECKED;
 void route_unsubscribe(struct worker *me, struct subscription *subscription);
 /* After qos, id or flags of a live subscription were changed in place. */
-void route_subscription_changed(struct worker *me, struct subscription *subscription);
+void route_subscription_changed(struct worker *me);
 
 enum route_status {
 	ROUTE_DONE,

@@ -120,7 +120,7 @@ struct message *message_create(struct worker *me, const struct message_content *
 	BUG_ON(content->properties.data && content->properties.len != content->properties_len);
 	/* Uses of an origin are counted plainly, which nobody could do without a home. */
 	BUG_ON(!me && content->origin);
-	if (memory_class_is_over(MEMORY_MESSAGE))
+	if (memory_is_over_limit())
 		return NULL;
 	m = block_alloc(me, size);
 	if (!m)

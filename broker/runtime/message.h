@@ -133,8 +133,8 @@ struct message_content {
 	uint8_t qos, flags;
 };
 
-/* Returns a message with one use held by the caller, or NULL (no memory, budget of the class
- * "message" used up). me is NULL outside of workers. */
+/* Returns a message with one use held by the caller, or NULL (no memory, or memory_limit is reached).
+ * me is NULL outside of workers. */
 struct message *message_create(struct worker *me, const struct message_content *content);
 
 static inline uint8_t *message_properties_room(struct message *m)

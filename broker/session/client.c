@@ -475,12 +475,11 @@ static uint32_t packet_limit(const struct client *client)
 	return limit;
 }
 
-static void packet_too_large(struct client *client, size_t len)
+static void packet_too_large(struct client *client)
 {
 	static const struct decode_error error = {RC_PACKET_TOO_LARGE, "MQTT-3.2.2-15",
 						  "a packet larger than max_packet_size"};
 
-	(void)len;
 	if (client->state != CLIENT_ONLINE)
 		counter_add(client->conn.worker->counters, COUNTER_REFUSED_PROTOCOL, 1);
 	client_protocol_error(client, &error);
@@ -511,7 +510,7 @@ __attribute__((always_inline)) static inline enum step take_packet(struct client
 		return STEP_STOP;
 	}
 	if (limit && frame.total_len > limit) {
-		packet_too_large(client, frame.total_len);
+		packet_too_large(client);
 		return STEP_STOP;
 	}
 	if (status == DECODE_NEED_MORE) {

@@ -35,11 +35,10 @@ enum client_state {
 
 enum client_flag {
 	CLIENT_PROBLEM_INFORMATION = 1 << 0, /* Request Problem Information */
-	CLIENT_REAUTHENTICATING = 1 << 1,
-	CLIENT_IS_BRIDGE = 1 << 2,   /* a mosquitto bridge: RETAIN as published, No Local */
-	CLIENT_MAY_RETAIN = 1 << 3,  /* CONNACK said so */
-	CLIENT_HOLDS_PLACE = 1 << 4, /* counts for its listener's max_connections */
-	CLIENT_PUMP_IS_DUE = 1 << 5, /* what was just read has made room for its session to send */
+	CLIENT_IS_BRIDGE = 1 << 1,	     /* a mosquitto bridge: RETAIN as published, No Local */
+	CLIENT_MAY_RETAIN = 1 << 2,	     /* CONNACK said so */
+	CLIENT_HOLDS_PLACE = 1 << 3,	     /* counts for its listener's max_connections */
+	CLIENT_PUMP_IS_DUE = 1 << 4, /* what was just read has made room for its session to send */
 };
 
 /* Why it is not read. Several may hold at once; it goes on when the last is gone. */
@@ -103,11 +102,6 @@ struct client {
 static inline struct client *client_of_connection(struct connection *conn)
 {
 	return (struct client *)(void *)conn;
-}
-
-static inline struct worker *client_worker(const struct client *client)
-{
-	return client->conn.worker;
 }
 
 static inline const struct session_settings *client_settings(const struct client *client)

@@ -11,10 +11,8 @@
 /* What was queued has left the caches by now: so far ahead its memory is asked for. */
 #define PUMP_AHEAD 3u
 
-static void send_pubrel(struct worker *me, struct client *client, struct window *window,
-			struct window_slot *slot)
+static void send_pubrel(struct client *client, struct window *window, struct window_slot *slot)
 {
-	(void)me;
 	client_send_ack(client, PACKET_PUBREL, slot->packet_id, RC_SUCCESS);
 	window_unhold(window, slot);
 	/* UNSENT: it answers a PUBLISH of its connection before. */
@@ -41,7 +39,7 @@ static bool pump_unsent(struct worker *me, struct session *session)
 			return false;
 		}
 		if (slot->state == WINDOW_RELEASE_UNSENT) {
-			send_pubrel(me, session->client, session->window, slot);
+			send_pubrel(session->client, session->window, slot);
 			continue;
 		}
 		if (session->window->on_wire >= limit)
@@ -152,7 +150,7 @@ void session_on_pubrec(struct worker *me, struct session *session, uint16_t pack
 	if (keep_release(me, session, slot))
 		window_hold(session->window, slot, WINDOW_RELEASE_UNSENT, WINDOW_HOLDS_PUBREL);
 	else
-		send_pubrel(me, client, session->window, slot);
+		send_pubrel(client, session->window, slot);
 }
 
 void session_on_pubcomp(struct worker *me, struct session *session, uint16_t packet_id)

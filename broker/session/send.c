@@ -66,12 +66,11 @@ static void encoding_strip_mount_point(struct worker *me, const struct session *
 	}
 }
 
-static void encoding_use_alias(struct worker *me, struct client *client,
-			       const struct message *message, struct publish_encoding *encoding)
+static void encoding_use_alias(struct client *client, const struct message *message,
+			       struct publish_encoding *encoding)
 {
 	uint32_t count = client_profile(client)->max_topic_alias_broker;
 
-	(void)me;
 	if (count > client->topic_alias_maximum)
 		count = client->topic_alias_maximum;
 	if (count > TOPIC_ALIASES_MAX)
@@ -177,7 +176,7 @@ static enum sent send_with_properties(struct worker *me, struct session *session
 	if (client->topic_alias_maximum &&
 	    (!client->maximum_packet_size ||
 	     size + ALIAS_BYTES_MAX <= client->maximum_packet_size)) {
-		encoding_use_alias(me, client, out->message, &encoding);
+		encoding_use_alias(client, out->message, &encoding);
 		size = publish_encoded_size(&encoding);
 	}
 	room = client_reserve(client, size);

@@ -94,9 +94,8 @@ struct session_subscription {
 };
 
 enum session_flag {
-	SESSION_CLEAN_START_V3 = 1 << 0, /* ends with its connection, whatever expiry says */
-	SESSION_TRACED = 1 << 1,	 /* each stage says what it does with its messages */
-	SESSION_ENDING = 1 << 2,
+	SESSION_TRACED = 1 << 0, /* each stage says what it does with its messages */
+	SESSION_ENDING = 1 << 1,
 };
 
 struct session {
@@ -257,8 +256,6 @@ uint8_t session_unsubscribe(struct worker *me, struct session *session,
 			    const struct subscribe_request *request, bool *out_is_waiting);
 void session_unsubscribe_all(struct worker *me, struct session *session);
 void session_members_online(struct worker *me, struct session *session, bool online);
-/* After a reload: what was proven readable is proven anew, or checked at each delivery. */
-void session_subscriptions_recheck(struct worker *me, struct session *session);
 
 /* feed.c: retained messages for new subscriptions, in slices under flow control. */
 enum err feed_start(struct worker *me, struct session *session, struct slice filter,

@@ -187,7 +187,7 @@ static uint8_t subscribe_again(struct worker *me, struct session *session,
 {
 	set_options(session, &subscription->subscription, request);
 	if (!request->is_shared)
-		route_subscription_changed(me, &subscription->subscription);
+		route_subscription_changed(me);
 	else if (join(me, session, subscription, request) != ERR_NONE)
 		return RC_IMPLEMENTATION_SPECIFIC_ERROR;
 	return request->qos;

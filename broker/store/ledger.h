@@ -182,8 +182,8 @@ enum ledger_part {
 /* Is there a record that can be removed before all the rest is written? */
 bool ledger_has_removals(const struct ledger *ledger);
 /* Within a transaction. later: what can wait too. */
-enum err ledger_write(struct ledger *ledger, struct kv *kv, enum ledger_part part, bool later,
-		      uint64_t now_ms) ERR_CHECKED;
+enum err ledger_write(struct ledger *ledger, struct kv *kv, enum ledger_part part,
+		      bool later) ERR_CHECKED;
 void ledger_written(struct ledger *ledger, enum ledger_part part);
 void ledger_failed(struct ledger *ledger);
 /* Instead of a write when there is no work: what was cancelled is forgotten, what is held counted. */

@@ -427,12 +427,10 @@ uint64_t ledger_later_due_ms(const struct ledger *ledger)
 	return ledger->later_since_ms + LEDGER_LATER_MS;
 }
 
-enum err ledger_write(struct ledger *ledger, struct kv *kv, enum ledger_part part, bool later,
-		      uint64_t now_ms)
+enum err ledger_write(struct ledger *ledger, struct kv *kv, enum ledger_part part, bool later)
 {
 	enum err err = ERR_NONE;
 
-	(void)now_ms;
 	ledger->written_records = ledger->written_bytes = 0;
 	ledger->has_written_later = later;
 	if (part == LEDGER_ALL)

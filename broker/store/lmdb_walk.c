@@ -81,8 +81,7 @@ static enum err damaged(const struct walk *walk, uint64_t page, const char *what
 		walk->path, page, what);
 }
 
-static enum err walk_page(struct walk *walk, uint64_t number, unsigned depth, unsigned left,
-			  bool is_main);
+static enum err walk_page(struct walk *walk, uint64_t number, unsigned left, bool is_main);
 
 /* table points to a table's 48 bytes. */
 static enum err walk_table(struct walk *walk, const uint8_t *table, bool is_main)
@@ -94,7 +93,7 @@ static enum err walk_table(struct walk *walk, const uint8_t *table, bool is_main
 		return ERR_NONE;
 	if (depth == 0 || depth > DEPTH_MAX)
 		return damaged(walk, root, "its table has an impossible depth");
-	return walk_page(walk, root, 0, depth, is_main);
+	return walk_page(walk, root, depth, is_main);
 }
 
 /* The start of a page within the file, or NULL. */
@@ -181,8 +180,8 @@ static bool is_above(const uint8_t *node, uint64_t room, struct slice *last)
 	return true;
 }
 
-static enum err walk_nodes(struct walk *walk, uint64_t number, const uint8_t *page, unsigned depth,
-			   unsigned left, bool is_main)
+static enum err walk_nodes(struct walk *walk, uint64_t number, const uint8_t *page, unsigned left,
+			   bool is_main)
 {
 	uint64_t lower = fixed(page + 12, 2), upper = fixed(page + 14, 2);
 	struct slice last = SLICE_NONE;
@@ -200,7 +199,7 @@ static enum err walk_nodes(struct walk *walk, uint64_t number, const uint8_t *pa
 			 !is_above(node, walk->page_bytes - offset, &last))
 			err = damaged(walk, number, "its keys are not in order");
 		else if (left > 1)
-			err = walk_page(walk, fixed(node, 6), depth + 1, left - 1, is_main);
+			err = walk_page(walk, fixed(node, 6), left - 1, is_main);
 		else
 			err = walk_leaf_node(walk, number, node, walk->page_bytes - offset,
 					     is_main);
@@ -208,8 +207,7 @@ static enum err walk_nodes(struct walk *walk, uint64_t number, const uint8_t *pa
 	return err;
 }
 
-static enum err walk_page(struct walk *walk, uint64_t number, unsigned depth, unsigned left,
-			  bool is_main)
+static enum err walk_page(struct walk *walk, uint64_t number, unsigned left, bool is_main)
 {
 	const uint8_t *page = page_at(walk, number, 1);
 	unsigned kind = left > 1 ? PAGE_BRANCH : PAGE_LEAF;
@@ -220,7 +218,7 @@ static enum err walk_page(struct walk *walk, uint64_t number, unsigned depth, un
 		return damaged(walk, number, "it does not know its own number");
 	if (!(fixed(page + 10, 2) & kind))
 		return damaged(walk, number, "it is not of the kind that stands there");
-	return walk_nodes(walk, number, page, depth, left, is_main);
+	return walk_nodes(walk, number, page, left, is_main);
 }
 
 static bool is_meta(const uint8_t *page)

@@ -96,8 +96,6 @@ struct receiver_cursor {
 void pack_receiver(struct pack *to, struct receiver_cursor *cursor,
 		   const struct receiver *receiver);
 bool unpack_receiver(struct unpack *from, struct receiver_cursor *cursor, struct receiver *out);
-/* Room for what pack_receiver() may append. */
-#define RECEIVER_BYTES_MAX(ids) (48 + 4 * (size_t)(ids))
 
 struct message_record {
 	uint64_t body_record; /* 0: the body is here */

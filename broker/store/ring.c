@@ -168,9 +168,8 @@ bool ring_add(struct ring *ring, struct ring_entry *entry)
 	return true;
 }
 
-void ring_release(struct ring *ring, uint64_t end, uint64_t sequence)
+void ring_release(struct ring *ring, uint64_t end)
 {
-	(void)sequence;
 	__atomic_store_n(&ring->header->tail, end, __ATOMIC_RELEASE);
 }
 

@@ -37,7 +37,7 @@ struct ring_entry {
 /* Worker. Sets bytes to where they stand now, and end. false: there is no room. */
 bool ring_add(struct ring *ring, struct ring_entry *entry);
 /* Writer: all up to the entry with this end are on disk. */
-void ring_release(struct ring *ring, uint64_t end, uint64_t sequence);
+void ring_release(struct ring *ring, uint64_t end);
 /* Should the writer make room soon? Any thread. */
 bool ring_is_filling(const struct ring *ring);
 

@@ -76,7 +76,7 @@ static void batch_is_committed(struct store *store, struct batch *batch)
 	if (!worker)
 		return;
 	if (batch->in_ring)
-		ring_release(worker->ring, batch->ring_end, batch->sequence);
+		ring_release(worker->ring, batch->ring_end);
 	else if (batch->bytes.len)
 		__atomic_store_n(&worker->committed, batch->last_post, __ATOMIC_RELEASE);
 }
@@ -341,7 +341,7 @@ static enum err transact(struct store *store, enum ledger_part part, bool later,
 		return err_set(detail, err, "no transaction: %s", err_text(err));
 	ledger->meta.commit++;
 	ledger->meta.wall_ms = store_wall_now_ms(store);
-	err = ledger_write(ledger, store->kv, part, later, clock_now_ms());
+	err = ledger_write(ledger, store->kv, part, later);
 	if (err != ERR_NONE) {
 		ops->abort(store->kv);
 		ledger->meta.commit--;

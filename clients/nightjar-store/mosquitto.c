@@ -86,7 +86,6 @@ struct conversion {
 	uint64_t counts[CHUNK_CLIENT + 1];
 	uint64_t orphans[CHUNK_CLIENT + 1]; /* name a client or message that is not in the file */
 	uint64_t unknown;		    /* chunks of other kinds */
-	bool is_second;			    /* pass: now deliveries */
 };
 
 /* Their numbers. */

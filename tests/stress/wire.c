@@ -45,14 +45,6 @@ void wire_init(struct wire *wire, uint8_t version)
 	*wire = (struct wire){.fd = -1, .version = version};
 }
 
-void wire_fini(struct wire *wire)
-{
-	wire_close(wire);
-	free(wire->in.data);
-	free(wire->out.data);
-	wire_init(wire, wire->version);
-}
-
 int wire_open(struct wire *wire, uint16_t port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};

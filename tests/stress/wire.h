@@ -73,7 +73,6 @@ struct wire_connect {
 };
 
 void wire_init(struct wire *wire, uint8_t version);
-void wire_fini(struct wire *wire);
 
 /* Connects to 127.0.0.1:port and makes the socket non-blocking. Returns 0, or -1 with errno. */
 int wire_open(struct wire *wire, uint16_t port);

@@ -140,13 +140,18 @@ static char *read_file(const char *path)
 	return content;
 }
 
-static void open_file(unsigned types)
+static void reopen_file(unsigned types)
 {
 	struct log_settings settings = {.types = types, .file = file_path};
 	struct err_detail detail;
 
-	unlink(file_path);
 	assert_int_equal(log_open(&settings, &detail), ERR_NONE);
+}
+
+static void open_file(unsigned types)
+{
+	unlink(file_path);
+	reopen_file(types);
 }
 
 static void only_the_types_that_are_wanted_are_written(void **unused)
@@ -182,7 +187,7 @@ static void file_is_opened_again_after_logrotate_moved_it(void **unused)
 	log_event(LOG_TYPE_NOTICE, NULL, "old");
 	assert_int_equal(rename(file_path, moved), 0);
 	log_event(LOG_TYPE_NOTICE, NULL, "still old");
-	assert_int_equal(log_reopen(NULL), ERR_NONE);
+	reopen_file(LOG_TYPES_ALL);
 	log_event(LOG_TYPE_NOTICE, NULL, "new");
 	log_close();
 	assert_string_equal(read_file(moved), "old\nstill old\n");
@@ -310,7 +315,7 @@ static void threads_do_not_mix_their_lines(void **unused)
 	assert_int_equal(pthread_create(&threads[0], NULL, log_many, (void *)"first"), 0);
 	assert_int_equal(pthread_create(&threads[1], NULL, log_many, (void *)"second"), 0);
 	for (int i = 0; i < 20; i++)
-		assert_int_equal(log_reopen(NULL), ERR_NONE);
+		reopen_file(LOG_TYPES_ALL);
 	pthread_join(threads[0], NULL);
 	pthread_join(threads[1], NULL);
 	log_close();

@@ -31,7 +31,6 @@ static void limit_raises_the_flag_within_a_step_and_lowers_it_again(void **unuse
 	for (int i = 0; i <= MEMORY_STEP_BYTES / 100 + 10; i++)
 		memory_charge(MEMORY_QUEUE, 100);
 	assert_true(memory_is_over_limit());
-	assert_true(memory_class_is_over(MEMORY_SESSION));
 	memory_uncharge(MEMORY_QUEUE, memory_used(MEMORY_QUEUE));
 	assert_false(memory_is_over_limit());
 	memory_limit_set(0);
@@ -79,19 +78,6 @@ static void all_classes_together_are_carried_over(void **unused)
 				 MEMORY_STEP_BYTES / MEMORY_CLASS_COUNT);
 		memory_uncharge((enum memory_class) class, MEMORY_STEP_BYTES / MEMORY_CLASS_COUNT);
 	}
-}
-
-static void budget_is_of_its_class_alone(void **unused)
-{
-	(void)unused;
-	memory_charge(MEMORY_OUTPUT, 500000);
-	memory_budget_set(MEMORY_OUTPUT, 400000);
-	assert_true(memory_class_is_over(MEMORY_OUTPUT));
-	assert_false(memory_class_is_over(MEMORY_QUEUE));
-	assert_false(memory_is_over_limit());
-	memory_uncharge(MEMORY_OUTPUT, 500000);
-	assert_false(memory_class_is_over(MEMORY_OUTPUT));
-	memory_budget_set(MEMORY_OUTPUT, 0);
 }
 
 static void count_fall(void *context)
@@ -165,7 +151,6 @@ int main(void)
 		cmocka_unit_test(flag_falls_as_soon_as_it_is_asked_for),
 		cmocka_unit_test(what_comes_and_goes_is_not_carried_over),
 		cmocka_unit_test(all_classes_together_are_carried_over),
-		cmocka_unit_test(budget_is_of_its_class_alone),
 		cmocka_unit_test(a_fall_to_less_than_half_is_told_once),
 		cmocka_unit_test(limit_below_what_is_used_holds_at_once),
 		cmocka_unit_test(what_one_thread_charged_another_may_uncharge),

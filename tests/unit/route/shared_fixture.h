@@ -41,8 +41,7 @@ struct fake {
 	enum fake_mode mode;
 	struct fake_got got[GOT_MAX];
 	unsigned got_count;
-	unsigned first_held; /* all before it have been answered */
-	unsigned told;	     /* how often done was called */
+	unsigned told; /* how often done was called */
 };
 
 struct world {

@@ -70,17 +70,17 @@ static void numbers_are_unique_and_name_the_worker(void **unused)
 	assert_int_equal(memory_used(MEMORY_MESSAGE), 0);
 }
 
-static void a_budget_that_is_used_up_refuses_messages(void **unused)
+static void a_limit_that_is_reached_refuses_messages(void **unused)
 {
 	struct message_content content = content_of("t", "p");
 	struct message *m;
 
 	(void)unused;
-	memory_budget_set(MEMORY_MESSAGE, 1);
+	memory_limit_set(1);
 	memory_charge(MEMORY_MESSAGE, MEMORY_STEP_BYTES);
 	assert_null(message_create(NULL, &content));
 	memory_uncharge(MEMORY_MESSAGE, MEMORY_STEP_BYTES);
-	memory_budget_set(MEMORY_MESSAGE, 0);
+	memory_limit_set(0);
 	m = message_create(NULL, &content);
 	assert_non_null(m);
 	message_unref_shared(NULL, &m);
@@ -342,7 +342,7 @@ int main(void)
 		cmocka_unit_test(a_message_holds_what_it_was_made_of),
 		cmocka_unit_test(room_for_properties_can_be_filled_in_afterwards),
 		cmocka_unit_test(numbers_are_unique_and_name_the_worker),
-		cmocka_unit_test(a_budget_that_is_used_up_refuses_messages),
+		cmocka_unit_test(a_limit_that_is_reached_refuses_messages),
 		cmocka_unit_test(a_message_can_come_back_to_its_home_while_others_hold_it),
 		cmocka_unit_test(an_origin_lives_as_long_as_its_messages),
 		cmocka_unit_test(messages_of_four_workers_wander_and_are_freed_once),
