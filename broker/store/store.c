@@ -348,7 +348,7 @@ void store_close(struct store **store_ref)
 enum err store_worker_init(struct store *store, struct worker *worker)
 {
 	struct store_worker *mine = aligned_alloc(64, (sizeof *mine + 63) / 64 * 64);
-	struct err_detail detail;
+	struct err_detail detail = {"out of memory"};
 
 	if (!mine)
 		return ERR_NOMEM;

@@ -505,11 +505,12 @@ static void sleep_until(struct store *store, uint64_t due)
 		return;
 	}
 	wait_ms = due - now;
-	clock_gettime(CLOCK_REALTIME, &until);
+	/* Not by wall time: an hour that it is set back would be an hour more. */
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
 	until.tv_sec += (time_t)(wait_ms / 1000) + until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
-	while (sem_timedwait(&store->wake, &until) != 0 && errno == EINTR)
+	while (sem_clockwait(&store->wake, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR)
 		;
 	mailbox_awake(store->mailbox);
 }
