@@ -99,8 +99,7 @@ static enum err walk_table(struct walk *walk, const uint8_t *table, bool is_main
 /* The start of a page within the file, or NULL. */
 static const uint8_t *page_at(struct walk *walk, uint64_t number, uint64_t pages)
 {
-	if (number < 2 || number > walk->last_page || pages > walk->last_page - number + 1 ||
-	    (number + pages) * walk->page_bytes > walk->bytes)
+	if (number < 2 || number > walk->last_page || pages > walk->last_page - number + 1)
 		return NULL;
 	walk->seen += pages;
 	if (walk->visited) {
@@ -273,7 +272,10 @@ static bool copy_meta(struct walk *walk)
 		memcpy(walk->meta, meta, META_BYTES);
 	} while (memcmp(walk->meta, meta, META_BYTES) != 0);
 	walk->transaction = fixed(walk->meta + 128, 8);
+	/* Those behind the end of the file cannot be read, whatever a damaged page says. */
 	walk->last_page = fixed(walk->meta + 120, 8);
+	if (walk->last_page >= walk->bytes / walk->page_bytes)
+		walk->last_page = walk->bytes / walk->page_bytes - 1;
 	walk->seen = 2;
 	return true;
 }
@@ -379,8 +381,6 @@ enum err lmdb_salvage(const char *path, enum kv_table table, kv_record_fn *one, 
 	if (walk.bytes < 4096 || !copy_meta(&walk)) {
 		out_damage->pages = 1; /* the first: nothing can be found without it */
 	} else {
-		if (walk.last_page >= walk.bytes / walk.page_bytes)
-			walk.last_page = walk.bytes / walk.page_bytes - 1;
 		walk.visited = calloc(walk.last_page / 8 + 1, 1);
 		err = walk.visited ? walk_table(&walk, walk.meta + 24 + TABLE_BYTES, true)
 				   : ERR_NOMEM;

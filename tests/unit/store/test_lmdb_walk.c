@@ -216,6 +216,24 @@ static void a_key_that_is_not_in_order_is_damage(void **unused)
 	assert_int_equal(saved(&damage), KEYS - 1);
 }
 
+/* The page's offset, and that of its end, are more than 64 bits can say. */
+static void a_root_beyond_all_files_is_damage(void **unused)
+{
+	const uint64_t root = (UINT64_MAX / PAGE), last_page = UINT64_MAX - 1;
+	struct lmdb_damage damage;
+
+	(void)unused;
+	fill();
+	for (off_t meta = 0; meta < 2 * PAGE; meta += PAGE) {
+		overwrite(meta + 16 + 112, &root, sizeof root);
+		overwrite(meta + 16 + 120, &last_page, sizeof last_page);
+	}
+	assert_true(is_refused());
+	assert_non_null(strstr(detail.text, "not within the file"));
+	assert_int_equal(saved(&damage), 0);
+	assert_int_equal(damage.pages, 1);
+}
+
 static void a_page_that_is_gone_takes_no_other_with_it(void **unused)
 {
 	struct lmdb_damage damage;
@@ -290,6 +308,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(a_file_that_is_being_written_is_not_called_damaged),
 		CASE(a_key_that_is_not_in_order_is_damage),
+		CASE(a_root_beyond_all_files_is_damage),
 		CASE(a_page_that_is_gone_takes_no_other_with_it),
 		CASE(a_record_whose_checksum_is_wrong_is_left_out_alone),
 		CASE(one_of_the_first_two_pages_is_enough_to_save_the_rest),
