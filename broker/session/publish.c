@@ -327,8 +327,10 @@ static enum err remember_packet_id(struct client *client, uint16_t packet_id, bo
 		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
 		return ERR_NOMEM;
 	}
+	/* Alone: what this worker keeps of the publication, if anything, was posted just before, in the
+	 * same batch and without an origin. */
 	if (is_posted && session->kept)
-		store_received_add(client->conn.worker, session->kept->id, packet_id);
+		store_received_add_alone(client->conn.worker, session->kept->id, packet_id);
 	return ERR_NONE;
 }
 

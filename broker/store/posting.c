@@ -216,6 +216,11 @@ void store_will_sent(struct worker *me, uint64_t id)
 	store_session_remove(me, id);
 }
 
+void store_received_add_alone(struct worker *me, uint64_t id, uint16_t packet_id)
+{
+	post_received(me, POST_RECEIVED_ADD, id, packet_id);
+}
+
 void store_received_remove(struct worker *me, uint64_t id, uint16_t packet_id)
 {
 	post_received(me, POST_RECEIVED_REMOVE, id, packet_id);

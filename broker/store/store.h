@@ -181,6 +181,8 @@ void store_will_sent(struct worker *me, uint64_t id);
 
 /* QoS 2 towards us: Packet Identifiers that wait for their PUBREL. */
 void store_received_add(struct worker *me, uint64_t id, uint16_t packet_id);
+/* The same, when no delivery has it as its origin: in `process` mode this waits for no disk. */
+void store_received_add_alone(struct worker *me, uint64_t id, uint16_t packet_id);
 void store_received_remove(struct worker *me, uint64_t id, uint16_t packet_id);
 
 /*

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A disk that does not answer at all: who needs it waits, and nobody else."""
-from harness.mqtt_raw import (CONNACK, PUBACK, PUBREC, SUBACK, UNSUBACK, V5, V311, Client, connect,
-                              publish, subscribe, unsubscribe)
+from harness.mqtt_raw import (CONNACK, PUBACK, PUBCOMP, PUBREC, SUBACK, UNSUBACK, V5, V311, Client,
+                              connect, publish, pubrel, subscribe, unsubscribe)
 from harness.runner import case
 from torture_support import EXPIRY, FOR_EVER_MS, persistent, shimmed
 
@@ -81,3 +81,34 @@ def stuck_process(_t):
         for number in range(20):
             kept.receive("keep", b"%d" % number, qos=1)
         persistent(broker, "late", session_present=True).leave()
+
+
+@case("A stuck disk is nobody's concern with durability process at QoS 2 either, within one worker")
+def stuck_process_qos2(_t):
+    with shimmed("", "process", workers=1) as (broker, shim):
+        kept = persistent(broker, "kept")
+        kept.subscribe(("keep", 2))
+        kept.leave()
+        live = _clean(broker, "live")
+        live.subscribe(("live", 0))
+        shim["sync_delay_ms"] = FOR_EVER_MS
+        sender = persistent(broker, "sender")
+        for number in range(20):
+            sender.publish("keep", b"%d" % number, qos=2)
+            sender.publish("nobody", b"%d" % number, qos=2)
+            sender.publish("live", b"%d" % number, qos=2)
+            live.receive("live", b"%d" % number)
+        sender.send(publish("keep", b"open", 2, 500, version=V5))
+        sender.expect(PUBREC, packet_id=500, reason=0)
+        broker.kill()       # while nothing of it is in the tables
+        shim.mend()
+        broker.start_again()
+        sender = persistent(broker, "sender", session_present=True)
+        sender.send(publish("keep", b"open", 2, 500, dup=True, version=V5))
+        sender.expect(PUBREC, packet_id=500, reason=0)
+        sender.send(pubrel(500))
+        sender.expect(PUBCOMP, packet_id=500, reason=0)
+        kept = persistent(broker, "kept", session_present=True)
+        wanted = [b"%d" % number for number in range(20)] + [b"open"]
+        assert [pkt.payload for pkt in kept.receive_many(21)] == wanted
+        kept.expect_alive()     # no second "open"

@@ -52,9 +52,9 @@ def store_config(durability="disk"):
 
 
 @contextlib.contextmanager
-def shimmed(config, durability="disk"):
+def shimmed(config, durability="disk", workers=3):
     """A broker that runs on a disk that can fail, and the shim that makes it."""
-    broker = Broker(config + store_config(durability), workers=3)
+    broker = Broker(config + store_config(durability), workers=workers)
     broker._prepare()
     os.mkdir(broker.path("store"), 0o700)
     shim = Shim(shim_library(), broker.dir, broker.path("store"))
