@@ -6,6 +6,7 @@
 
 #include "auth/base64.h"
 #include "loader.h"
+#include "mqtt/topic.h"
 
 struct import {
 	struct loader loader;
@@ -95,7 +96,7 @@ static void get_message(struct import *import, const cJSON *object, struct store
 		.username = text(import, object, "username"),
 		.listener = (uint16_t)number(import, object, "listener", UINT16_MAX),
 	};
-	if (!out->topic.len)
+	if (!topic_name_is_valid(out->topic))
 		import->wrong = "topic";
 }
 
@@ -131,7 +132,21 @@ static enum err import_session(struct import *import, const cJSON *line,
 
 	if (!id)
 		import->wrong = "id";
+	if (kind == STORE_SESSION && !session.name.len)
+		import->wrong = "name";
 	return import->wrong ? ERR_NONE : loader_session(&import->loader, id, &session);
+}
+
+static bool is_filter(struct slice text)
+{
+	struct slice group, filter;
+
+	switch (topic_filter_parse_shared(text, &group, &filter)) {
+	case TOPIC_SHARED: return true;
+	case TOPIC_NOT_SHARED: return topic_filter_is_valid(text);
+	case TOPIC_SHARE_INVALID: break;
+	}
+	return false;
 }
 
 static enum err import_subscription(struct import *import, const cJSON *line)
@@ -146,6 +161,8 @@ static enum err import_subscription(struct import *import, const cJSON *line)
 	};
 	uint64_t id = number(import, line, "id", UINT64_MAX);
 
+	if (!is_filter(subscription.text))
+		import->wrong = "filter";
 	return import->wrong ? ERR_NONE : loader_subscription(&import->loader, id, &subscription);
 }
 
