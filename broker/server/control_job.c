@@ -223,10 +223,9 @@ void control_jobs_look(struct control *control)
 	}
 }
 
-void control_job_drained(struct control_job *job)
+/* Those that wait for the peer wait no longer. */
+static void each_waiting(struct control_job *job, void (*act)(struct control_slice *slice))
 {
-	if (job->waiting == 0)
-		return;
 	for (unsigned i = 0; i < job->slice_count; i++) {
 		struct control_slice *slice = &job->slices[i];
 
@@ -234,22 +233,20 @@ void control_job_drained(struct control_job *job)
 			continue;
 		slice->is_waiting = false;
 		job->waiting--;
-		slice_post(slice);
+		act(slice);
 	}
+}
+
+void control_job_drained(struct control_job *job)
+{
+	if (job->waiting > 0)
+		each_waiting(job, slice_post);
 }
 
 void control_job_abandon(struct control_job *job)
 {
 	job->peer = NULL;
-	for (unsigned i = 0; i < job->slice_count; i++) {
-		struct control_slice *slice = &job->slices[i];
-
-		if (!slice->is_waiting)
-			continue;
-		slice->is_waiting = false;
-		job->waiting--;
-		slice_cancel(slice);
-	}
+	each_waiting(job, slice_cancel);
 	/* What runs comes back; what waits for a reload is told nothing. */
 	if (job->running == 0 && job->reload)
 		control_job_free(job);

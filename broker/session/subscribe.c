@@ -151,6 +151,26 @@ static bool answer(struct client *client, enum packet_type type, uint16_t packet
 	return client_answer(client, &ack);
 }
 
+/* For a Reason Code each. NULL: no memory, and the connection ends. */
+static uint8_t *codes_make(struct client *client, size_t count)
+{
+	uint8_t *codes = malloc(count);
+
+	if (!codes)
+		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+	return codes;
+}
+
+/* All codes are there; what it has posted since mark has to be committed. */
+static void answer_is_complete(struct client *client, uint64_t token, uint64_t mark)
+{
+	uint64_t posted = commit_number_since(client->conn.worker, mark);
+
+	ack_queue_find(&client->acks, token)->waiting +=
+		client_wait_for_commit(client, posted, token);
+	client_receipt(client, token);
+}
+
 /* One receipt more than groups are joined: so the SUBACK cannot leave before the last is asked. */
 bool client_on_subscribe(struct client *client, const struct packet_frame *frame)
 {
@@ -167,11 +187,9 @@ bool client_on_subscribe(struct client *client, const struct packet_frame *frame
 		client_protocol_error(client, &error);
 		return true;
 	}
-	codes = malloc(packet.filter_count);
-	if (!codes) {
-		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+	codes = codes_make(client, packet.filter_count);
+	if (!codes)
 		return true;
-	}
 	if (!gather_permissions(client, &packet, codes)) {
 		free(codes);
 		return false;
@@ -191,10 +209,7 @@ bool client_on_subscribe(struct client *client, const struct packet_frame *frame
 			pending->waiting--;
 		pending->codes[i++] = code;
 	}
-	ack_queue_find(&client->acks, token)->waiting +=
-		client_wait_for_commit(client, commit_number_since(client->conn.worker, mark),
-				       token);
-	client_receipt(client, token);
+	answer_is_complete(client, token, mark);
 	return true;
 }
 
@@ -213,11 +228,9 @@ bool client_on_unsubscribe(struct client *client, const struct packet_frame *fra
 		client_protocol_error(client, &error);
 		return true;
 	}
-	codes = malloc(packet.filter_count);
-	if (!codes) {
-		client_close(client, CLOSE_OUT_OF_MEMORY, 0, NULL);
+	codes = codes_make(client, packet.filter_count);
+	if (!codes)
 		return true;
-	}
 	if (!answer(client, PACKET_UNSUBACK, packet.packet_id, codes, packet.filter_count, 1))
 		return true;
 	while (unsubscribe_next(&packet, &offset, &filter)) {
@@ -231,9 +244,6 @@ bool client_on_unsubscribe(struct client *client, const struct packet_frame *fra
 		if (!is_waiting)
 			ack_queue_find(&client->acks, token)->waiting--;
 	}
-	ack_queue_find(&client->acks, token)->waiting +=
-		client_wait_for_commit(client, commit_number_since(client->conn.worker, mark),
-				       token);
-	client_receipt(client, token);
+	answer_is_complete(client, token, mark);
 	return true;
 }

@@ -32,7 +32,6 @@ enum packet_type {
 
 enum {
 	PUBLISH_RETAIN = 1,
-	PUBLISH_DUP = 8,
 	PACKET_HEADER_MAX = 5,
 	PACKET_TOO_LONG = -1, /* a Remaining Length of more than four bytes */
 };

@@ -5,17 +5,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "../planted_race.h"
 #include "base/clock.h"
 #include "base/rcu.h"
 
@@ -195,48 +193,15 @@ static int run_planted_race(void)
 	return 0;
 }
 
+static void thread_sanitizer_finds_the_planted_race(void **unused)
+{
+	(void)unused;
 #ifdef RCU_TELLS_TSAN
-static size_t read_all(int fd, char *out, size_t cap)
-{
-	size_t len = 0;
-	ssize_t got;
-
-	while (len < cap - 1 && (got = read(fd, out + len, cap - 1 - len)) > 0)
-		len += (size_t)got;
-	out[len] = '\0';
-	return len;
-}
-
-static void thread_sanitizer_finds_the_planted_race(void **unused)
-{
-	extern char **environ;
-	char *argv[] = {(char *)"test_rcu", (char *)"planted-race", NULL};
-	static char output[65536];
-	posix_spawn_file_actions_t actions;
-	int ends[2], status;
-	pid_t pid;
-
-	(void)unused;
-	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
-	assert_int_equal(posix_spawn(&pid, "/proc/self/exe", &actions, NULL, argv, environ), 0);
-	posix_spawn_file_actions_destroy(&actions);
-	close(ends[1]);
-	read_all(ends[0], output, sizeof output);
-	close(ends[0]);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
-	assert_non_null(strstr(output, "ThreadSanitizer: data race"));
-	assert_non_null(strstr(output, "raced"));
-}
+	expect_planted_race("test_rcu");
 #else
-static void thread_sanitizer_finds_the_planted_race(void **unused)
-{
-	(void)unused;
 	skip();
-}
 #endif
+}
 
 int main(int argc, char **argv)
 {

@@ -341,9 +341,10 @@ static inline void pair_tcp(int fds[2])
 	close(listening);
 }
 
-/* output_limit: of the connection. It is on worker 0. */
-static inline struct peer *peer_open(void (*make_pair)(int fds[2]), enum peer_mode mode,
-				     uint32_t output_limit)
+/* output_limit: of the connection. begin makes it, on worker 0. */
+static inline struct peer *peer_open_by(void (*begin)(struct worker *me, void *peer),
+					void (*make_pair)(int fds[2]), enum peer_mode mode,
+					uint32_t output_limit)
 {
 	struct peer *peer = calloc(1, sizeof *peer);
 	int fds[2];
@@ -358,8 +359,14 @@ static inline struct peer *peer_open(void (*make_pair)(int fds[2]), enum peer_mo
 	peer->every = 1;
 	peer->conn.fd = fds[0];
 	peer->conn.output_limit = output_limit;
-	do_on(0, peer_begin_, peer);
+	do_on(0, begin, peer);
 	return peer;
+}
+
+static inline struct peer *peer_open(void (*make_pair)(int fds[2]), enum peer_mode mode,
+				     uint32_t output_limit)
+{
+	return peer_open_by(peer_begin_, make_pair, mode, output_limit);
 }
 
 static inline void peer_close_(struct worker *me, void *context)

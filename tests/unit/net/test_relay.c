@@ -117,21 +117,7 @@ static void pushed_begin(struct worker *me, void *context)
 
 static struct peer *pushed_open(enum peer_mode mode)
 {
-	struct peer *peer = calloc(1, sizeof *peer);
-	int fds[2];
-
-	assert_non_null(peer);
-	pair_unix(fds);
-	assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
-	pthread_mutex_init(&peer->lock, NULL);
-	pthread_cond_init(&peer->changed, NULL);
-	peer->far = fds[1];
-	peer->mode = mode;
-	peer->every = 1;
-	peer->conn.fd = fds[0];
-	peer->conn.output_limit = LIMIT;
-	do_on(0, pushed_begin, peer);
-	return peer;
+	return peer_open_by(pushed_begin, pair_unix, mode, LIMIT);
 }
 
 static void hop_now(struct worker *me, void *context)
