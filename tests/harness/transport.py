@@ -152,7 +152,7 @@ def tool_args(port):
         return ["--unix", path]
     if kind == "tcp":
         return ["-h", "127.0.0.1", "-p", str(port)]
-    return ["-h", "localhost", "-p", str(port), "--cafile", authority().certificate]
+    return ["-h", "127.0.0.1", "-p", str(port), "--cafile", authority().certificate]
 
 
 def environment(port):
@@ -177,5 +177,5 @@ def url(port):
     if kind == "ws":
         return f"ws://127.0.0.1:{port}/mqtt"
     if kind == "wss":
-        return f"wss://localhost:{port}/mqtt"
-    return f"mqtt://127.0.0.1:{port}" if kind == "tcp" else f"mqtts://localhost:{port}"
+        return f"wss://127.0.0.1:{port}/mqtt"
+    return f"mqtt://127.0.0.1:{port}" if kind == "tcp" else f"mqtts://127.0.0.1:{port}"

@@ -55,7 +55,7 @@ def everything(_t):
     need("mosquitto_pub")
     ca = transport.authority()
     with running(_any("proxy_protocol on", "trusted_proxy 127.0.0.1")) as broker:
-        secure = ["-h", "localhost", "-p", str(broker.port), "--cafile", ca.certificate]
+        secure = ["-h", "127.0.0.1", "-p", str(broker.port), "--cafile", ca.certificate]
         web = WebSocket.__new__(WebSocket)
         tls = _socket(broker.port, _context(alpn=["http/1.1"]))
         tls.sendall(handshake_text().encode())

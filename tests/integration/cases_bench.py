@@ -163,7 +163,7 @@ def transports(t):
     with running(TLS_LISTENERS, files=_certificate()) as broker:
         trust = ("--ca", broker.path("cert.pem"))
         for scheme, name in (("tls", "port2"), ("ws", "port3"), ("wss", "port4")):
-            url = f"{scheme}://localhost:{broker.ports[name]}"
+            url = f"{scheme}://127.0.0.1:{broker.ports[name]}"
             if scheme != "tls":
                 url += "/mqtt"
             for scenario in ("one-to-one", "fan-out", "connect", "churn", "retained"):

@@ -397,7 +397,7 @@ def pre_shared(_t):
              "acl": "user ann\ntopic readwrite ann/#\nuser bob\ntopic read ann/#\n"}
 
     def args(name, key):
-        return ["-h", "localhost", "-p", str(broker.port), "--psk", key, "--psk-identity", name]
+        return ["-h", "127.0.0.1", "-p", str(broker.port), "--psk", key, "--psk-identity", name]
     with running(conf, files=files) as broker:
         ann = args("ann", "0102030405060708090a0b0c0d0e0f10")
         with Sub(None, "-t", "ann/#", form="%p", command=["mosquitto_sub", *ann]) as sub:
