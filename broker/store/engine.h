@@ -40,11 +40,16 @@ struct store_worker {
 	uint64_t outside;     /* the last post of the last batch that is not in the ring */
 	uint64_t origins[16]; /* of this batch: publications that wait for their origin */
 	unsigned origin_count;
-	uint64_t question; /* the last that was answered */
-	bool is_outside;   /* this batch: cannot be in the ring */
+	uint64_t question;    /* the last that was answered */
+	uint64_t round;	      /* of the store, which the writer was told */
+	uint64_t removals_at; /* of the store, before anything of this batch was posted */
+	bool is_outside;      /* this batch: cannot be in the ring */
+	bool has_retained;    /* this batch */
 
 	/* Any thread. */
 	uint64_t committed __attribute__((aligned(64)));
+	uint64_t retained_sequence; /* of the last batch in the ring that has_retained */
+	bool is_adding;		    /* such a batch, to the ring and to the mailbox */
 	struct arrivals arrivals __attribute__((aligned(64)));
 };
 
@@ -67,6 +72,8 @@ struct store {
 	uint64_t busy_bytes;	/* so much may wait: there is room for it, for certain */
 	unsigned recovering;	/* workers that have not ended their recovery */
 	uint64_t question;	/* rises when workers are to say which origins will come */
+	uint64_t round;		/* rises when they are to say that they have ended a turn */
+	uint64_t removals; /* commits with removals of retained messages, twice; see overtaken.c */
 	bool is_stopping;
 	uint64_t file_bytes, used_bytes, commits, last_commit_us, last_commit_records;
 
@@ -139,6 +146,22 @@ void fetch_resolve(struct store *store, struct fetch_request *request);
 void fetch_free(struct fetch_request *request);
 /* On the worker. */
 void fetch_deliver(struct store_worker *mine);
+
+/*
+ * overtaken.c: an older value of a retained topic that comes after the removal of a newer one.
+ * On the worker: at the end of a turn; around the way of a batch that has_retained into the ring and the
+ * mailbox. false: it must not be in the ring.
+ */
+void overtaken_look(struct store_worker *mine);
+bool overtaken_begin(struct store_worker *mine);
+void overtaken_end(struct store_worker *mine);
+/* On the writer, before a commit: takes in what is in a ring already. */
+void overtaken_gather(struct store *store);
+/* And after it has taken in: has a round begun? */
+void overtaken_tell_round(struct store *store);
+
+/* writer.c */
+void writer_take_batches(struct store *store);
 
 /* posting.c */
 void posting_flush(struct worker *me);

@@ -477,11 +477,29 @@ static bool is_older_than_removal(const struct ledger *ledger, const struct post
 	return false;
 }
 
-/* A removal leaves nothing in the table that would tell of its version: so it is remembered for as
- * long as an older one can be on its way. */
+static bool all_have_seen_the_round(const struct ledger *ledger)
+{
+	unsigned i = 0;
+
+	while (i < ledger->workers && ledger->seen[i] >= ledger->round)
+		i++;
+	return i == ledger->workers;
+}
+
+/*
+ * A removal leaves nothing in the table that would tell of its version: so it is remembered for as
+ * long as an older one can be on its way. Versions are drawn in the turn that posts them. Once each
+ * worker has ended a turn since a round began, all that were drawn before have come.
+ */
 static void remember_removal(struct ledger *ledger, const struct post *post, uint64_t now_ms)
 {
-	if (now_ms - ledger->gone_since_ms > GONE_MS || ledger->gone[0].count > GONE_MAX) {
+	bool is_due = now_ms - ledger->gone_since_ms > GONE_MS || ledger->gone[0].count > GONE_MAX;
+
+	ledger->removes_retained = true;
+	if (ledger->gone[0].count == 0)
+		ledger->gone_since_ms = now_ms;
+	else if (is_due && all_have_seen_the_round(ledger)) {
+		ledger->round++;
 		number_map_fini(&ledger->gone[1]);
 		ledger->gone[1] = ledger->gone[0];
 		ledger->gone[0] = (struct number_map){NULL, 0, 0};
@@ -549,6 +567,7 @@ enum err ledger_take(struct ledger *ledger, struct batch *batch, uint64_t now_ms
 	while (post_next(&from, &post))
 		take_post(ledger, &post, now_ms);
 	ledger->current_batch = NULL;
+	ledger->seen[batch->worker] = batch->round;
 	if (batch->highest_number >= ledger->meta.next_number)
 		ledger->meta.next_number = batch->highest_number + 1;
 	return from.is_bad ? ERR_INVALID : ERR_NONE;

@@ -131,6 +131,10 @@ struct ledger {
 	struct number_map
 		gone[2]; /* retained: hash -> version of the removal; this and the last round */
 	uint64_t gone_since_ms;
+	uint64_t round;		    /* rises when gone[0] becomes gone[1] */
+	uint64_t seen[WORKERS_MAX]; /* by each worker at the end of a turn */
+	unsigned workers;
+	bool removes_retained; /* the next write does */
 
 	VECTOR(struct pending) pending; /* record first_pending and on */
 	VECTOR(struct pending_receiver) receivers;

@@ -557,6 +557,7 @@ void ledger_written(struct ledger *ledger, enum ledger_part part)
 	memcpy(ledger->applied, ledger->taken, sizeof ledger->applied);
 	heirs_written(ledger);
 	ledger->changes.count = ledger->retained.count = 0;
+	ledger->removes_retained = false;
 	number_map_clear(&ledger->retained_at);
 	messages_written(ledger);
 	states_written(ledger, ledger->now.at, ledger->now.count);

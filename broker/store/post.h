@@ -70,6 +70,7 @@ struct batch {
 	uint64_t highest_number; /* given to a receiver */
 	uint64_t ring_end;	 /* in_ring: where its room ends */
 	uint64_t sequence;	 /* of this worker's batches in the ring */
+	uint64_t round;		 /* of the store, as the worker saw it when it ended this turn */
 	struct fetch_request *fetches;
 	uint32_t held; /* messages in it that wait for their origin */
 	uint16_t worker;

@@ -345,6 +345,7 @@ void store_retained_put(struct worker *me, const struct message *message)
 		store_retained_remove(me, topic, message->retained_version);
 		return;
 	}
+	mine->has_retained = true;
 	stored_message_of(message, mine->wall_offset_ms, &stored);
 	record_put_retained(&value, &stored);
 	to = post_begin(mine, POST_RETAINED_PUT, value.len + topic.len);
@@ -402,6 +403,8 @@ static bool add_to_ring(struct store_worker *mine, struct batch *batch)
 	batch->bytes = entry.bytes;
 	batch->ring_end = entry.end;
 	batch->sequence = entry.sequence;
+	if (mine->has_retained)
+		__atomic_store_n(&mine->retained_sequence, entry.sequence, __ATOMIC_RELAXED);
 	mine->posts.len = 0;
 	return true;
 }
@@ -415,9 +418,12 @@ static void post_batch(struct store_worker *mine)
 	bool is_urgent;
 
 	BUG_ON(!batch);
+	if (mine->ring && mine->has_retained && !overtaken_begin(mine))
+		mine->is_outside = true;
 	batch->worker = mine->worker->id;
 	batch->last_post = mine->posted;
 	batch->highest_number = mine->next_number - 1;
+	batch->round = mine->round = __atomic_load_n(&store->round, __ATOMIC_ACQUIRE);
 	batch->fetches = mine->fetches;
 	mine->fetches = NULL;
 	mine->fetches_tail = &mine->fetches;
@@ -427,7 +433,8 @@ static void post_batch(struct store_worker *mine)
 		mine->posts = (struct pack){NULL, 0, 0};
 	}
 	waiting = __atomic_add_fetch(&store->waiting_bytes, batch->bytes.len, __ATOMIC_RELAXED);
-	is_urgent = !batch->in_ring || batch->fetches || ring_is_filling(mine->ring) ||
+	is_urgent = (batch->bytes.len && !batch->in_ring) || batch->fetches ||
+		    ring_is_filling(mine->ring) ||
 		    waiting > __atomic_load_n(&store->busy_bytes, __ATOMIC_RELAXED) / 2;
 	if (batch->in_ring)
 		__atomic_store_n(&mine->committed, mine->posted, __ATOMIC_RELEASE);
@@ -438,6 +445,7 @@ static void post_batch(struct store_worker *mine)
 	mine->is_outside = false;
 	node_list_add(&list, &batch->node);
 	mailbox_post(store->mailbox, MAILBOX_LETTERS, &list);
+	overtaken_end(mine);
 	if (mailbox_wake_is_due(store->mailbox, is_urgent))
 		sem_post(&store->wake);
 }
@@ -453,16 +461,18 @@ static void call_hook(struct store_worker *mine)
 		mine->hook(mine->worker);
 }
 
-void posting_flush(struct worker *me)
+static bool has_to_tell(const struct store_worker *mine)
 {
-	struct store_worker *mine = store_worker_of(me);
+	return mine->posted != mine->posted_before || mine->fetches ||
+	       mine->round != __atomic_load_n(&mine->store->round, __ATOMIC_RELAXED);
+}
 
-	if (!mine)
-		return;
+static void flush(struct worker *me, struct store_worker *mine)
+{
 	if (!__atomic_load_n(&mine->arrivals.is_empty, __ATOMIC_ACQUIRE))
 		fetch_deliver(mine);
 	call_hook(mine);
-	if (mine->posted == mine->posted_before && !mine->fetches)
+	if (!has_to_tell(mine))
 		return;
 	post_batch(mine);
 	if (mine->ring) {
@@ -473,4 +483,14 @@ void posting_flush(struct worker *me)
 			worker_do_not_sleep(me);
 	}
 	mine->wall_offset_ms = store_wall_offset_ms(mine->store);
+}
+
+void posting_flush(struct worker *me)
+{
+	struct store_worker *mine = store_worker_of(me);
+
+	if (!mine)
+		return;
+	flush(me, mine);
+	overtaken_look(mine);
 }

@@ -239,6 +239,7 @@ enum err store_open(const struct store_settings *settings, struct store **out,
 	for (unsigned i = 0; i < WORKERS_MAX; i++)
 		store->batches_tail[i] = &store->batches[i];
 	ledger_init(&store->ledger);
+	store->ledger.workers = settings->workers;
 	err = make_mailbox(store);
 	if (err == ERR_NONE)
 		err = open_tables(store, detail);

@@ -388,6 +388,7 @@ static bool commit_all(struct store *store)
 		release_batches(store);
 		return true;
 	}
+	overtaken_gather(store);
 	if (!commit_part(store, LEDGER_ALL, later))
 		return false;
 	release_batches(store);
@@ -426,7 +427,7 @@ static void take_batch(struct store *store, struct batch *batch)
 
 	if (!store->first_waits_ms)
 		store->first_waits_ms = clock_now_ms();
-	if (!batch->in_ring || batch->fetches)
+	if ((batch->bytes.len && !batch->in_ring) || batch->fetches)
 		store->is_urgent = true;
 	if (store->workers[worker] && ring_is_filling(store->workers[worker]->ring))
 		store->is_urgent = true;
@@ -442,7 +443,7 @@ static void take_batch(struct store *store, struct batch *batch)
 }
 
 /* Not all at once: a commit must not wait for ever on workers that go on posting. */
-static void take_batches(struct store *store)
+void writer_take_batches(struct store *store)
 {
 	struct letter_node *node;
 	bool is_busy;
@@ -450,10 +451,11 @@ static void take_batches(struct store *store)
 	for (unsigned n = 0; n < 4096; n++) {
 		node = mailbox_take(store->mailbox, MAILBOX_LETTERS, &is_busy);
 		if (!node && !is_busy)
-			return;
+			break;
 		if (node)
 			take_batch(store, (struct batch *)(void *)node);
 	}
+	overtaken_tell_round(store);
 }
 
 static uint64_t due_ms(const struct store *store)
@@ -601,7 +603,7 @@ static bool one_round(struct store *store)
 
 	/* What is acknowledged makes room; but what is in doubt must not change. */
 	if (!store->is_broken) {
-		take_batches(store);
+		writer_take_batches(store);
 		look_at_held(store);
 	}
 	if (due_ms(store) <= clock_now_ms() || is_stopping) {
