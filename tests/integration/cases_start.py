@@ -357,6 +357,7 @@ def precious_files(_t):
 def pid_file_again(_t):
     nightjar_only()
     with running("pid_file {dir}/pid\n", files={"pid": "123456789\n"}) as broker:
+        _connect(broker, "c").expect_alive()       # the pid file is there
         equal(pathlib.Path(broker.path("pid")).read_text(encoding="ascii"), f"{broker.pid}\n")
     before = os.stat("/dev/zero")
     with running("pid_file /dev/zero\nlog_dest file /dev/zero\n") as broker:
