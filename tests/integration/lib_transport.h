@@ -19,11 +19,9 @@ static inline const char *lib_transport_host(struct mosquitto *client, int *port
 		*port = 0;
 		return path;
 	}
-	if (!cafile)
-		return "127.0.0.1";
-	return mosquitto_tls_set(client, cafile, NULL, NULL, NULL, NULL) == MOSQ_ERR_SUCCESS
-		       ? "localhost"
-		       : NULL;
+	if (cafile && mosquitto_tls_set(client, cafile, NULL, NULL, NULL, NULL) != MOSQ_ERR_SUCCESS)
+		return NULL;
+	return "127.0.0.1";
 }
 
 #endif
