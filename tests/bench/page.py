@@ -69,6 +69,19 @@ def cost_table(data, chosen, names, cheaper_only=False):
     return _table(head, lines) if lines else ""
 
 
+def spread_table(data, names):
+    """The lowest and the highest round of what the medians hide most."""
+    lines = []
+    for note, chosen in (("", rows.COST_ROWS), (", MQTT 5", rows.COST_ROWS_5)):
+        for row in chosen:
+            if not row.title.startswith("one-to-one"):
+                continue
+            found = [figures(data, row.run, name, row.phase, row.field) for name in names]
+            lines.append([row.title + note]
+                         + [f"{_number(min(f))} to {_number(max(f))}" if f else "" for f in found])
+    return _table(["", *names], lines)
+
+
 def latency_table(data, names, run="latency", phase="deliver"):
     head, lines = ["", "messages/s", *PERCENTILES, "waited"], []
     for name in names:
@@ -269,6 +282,11 @@ The same with MQTT 5:
 
 {costs5}
 
+The rounds differ, those of a broker that makes a system call for each packet most: what a call
+costs depends on whether its peer has to be woken. From the lowest round to the highest:
+
+{spread}
+
 ## Other transports
 
 The same over WebSocket, with all packets of a turn in one frame, and over TLS 1.3 with a P-256
@@ -361,6 +379,7 @@ def write(data):
         costs=cost_table(data, rows.COST_ROWS, names),
         cost_picture=_picture(data, "cost", "CPU time of the broker", _cost_picture(data, names)),
         costs5=cost_table(data, rows.COST_ROWS_5, names),
+        spread=spread_table(data, names),
         transports=cost_table(data, rows.TRANSPORT_ROWS, names),
         store=cost_table(data, rows.STORE_ROWS, list(rows.KEEPERS), True),
         store_rates=cost_table(data, _rates(rows.STORE_ROWS), list(rows.KEEPERS)),
