@@ -149,9 +149,12 @@ static void region_add_locked(struct slab *slab, struct slab_region *region)
 		list_push(&slab->cold, &region->chunks[i]);
 }
 
+/* Two threads may find at once that there is no free chunk: one region is enough for both. A second one
+ * would stay for as long as nothing of it is ever used. */
 static bool region_grow(struct slab *slab)
 {
 	struct slab_region *region = region_map();
+	bool is_needed;
 
 	if (!region)
 		return false;
@@ -159,8 +162,12 @@ static bool region_grow(struct slab *slab)
 	if (__atomic_load_n(&slab->region_count, __ATOMIC_RELAXED) == 0)
 		madvise(region, REGION_BYTES, MADV_NOHUGEPAGE);
 	pthread_mutex_lock(&slab->lock);
-	region_add_locked(slab, region);
+	is_needed = !slab->warm && !slab->cold;
+	if (is_needed)
+		region_add_locked(slab, region);
 	pthread_mutex_unlock(&slab->lock);
+	if (!is_needed)
+		munmap(region, REGION_BYTES);
 	return true;
 }
 

@@ -134,12 +134,48 @@ static void threads_free_what_others_have_made(void **unused)
 			slab_free(&slab, places[i], 64);
 }
 
+static pthread_barrier_t all_are_there;
+
+static void *begin_with_others(void *block_at)
+{
+	pthread_barrier_wait(&all_are_there);
+	*(void **)block_at = slab_alloc(&slab, 64);
+	return NULL;
+}
+
+/* All find at once that there is no region yet. */
+static void threads_that_begin_at_once_need_one_region(void **unused)
+{
+	enum { ROUNDS = 300 };
+	pthread_t threads[THREADS];
+	void *blocks[THREADS];
+
+	(void)unused;
+	pthread_barrier_init(&all_are_there, NULL, THREADS);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (unsigned i = 0; i < THREADS; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL, begin_with_others,
+							&blocks[i]),
+					 0);
+		for (unsigned i = 0; i < THREADS; i++)
+			pthread_join(threads[i], NULL);
+		assert_true(slab.region_count <= 1);
+		for (unsigned i = 0; i < THREADS; i++)
+			slab_free(&slab, blocks[i], 64);
+		slab_fini(&slab);
+		slab_init(&slab);
+	}
+	pthread_barrier_destroy(&all_are_there);
+}
+
 int main(void)
 {
 	const struct CMUnitTest cases[] = {
 		cmocka_unit_test_setup_teardown(blocks_of_all_sizes_are_apart, start, finish),
 		cmocka_unit_test_setup_teardown(chunks_serve_sizes_in_turn, start, finish),
 		cmocka_unit_test_setup_teardown(threads_free_what_others_have_made, start, finish),
+		cmocka_unit_test_setup_teardown(threads_that_begin_at_once_need_one_region, start,
+						finish),
 	};
 
 	return cmocka_run_group_tests(cases, NULL, NULL);
