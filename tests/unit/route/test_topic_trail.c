@@ -1,35 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "retained_fixture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/rcu.h"
 #include "route/retained_tree.h"
-#include "route/topic_trail.h"
-
-static struct retained *retained;
-static struct topic_trail trail;
-
-static int start(void **unused)
-{
-	(void)unused;
-	trail = (struct topic_trail){0};
-	return retained_create(&(struct retained_settings){0, 0}, &retained) != ERR_NONE;
-}
-
-static int finish(void **unused)
-{
-	(void)unused;
-	retained_audit(retained);
-	retained_destroy(&retained);
-	rcu_wait_deferred();
-	return 0;
-}
 
 static void set(const char *topic, const char *payload)
 {

@@ -327,6 +327,12 @@ static inline void settle(void)
 	assert_true(wait_for(all_is_committed));
 }
 
+/* What is in a ring is in the tables as well. */
+static inline bool tables_have_all(void)
+{
+	return __atomic_load_n(&shop.store->waiting_bytes, __ATOMIC_RELAXED) == 0;
+}
+
 static inline unsigned lines_with(const char *text)
 {
 	unsigned count = 0;
@@ -413,5 +419,14 @@ static inline uint64_t queue_qos(struct worker *me, uint64_t id, struct message 
 
 	return store_queue(me, id, message, &delivery);
 }
+
+static enum implementation implementations[]
+	__attribute__((unused)) = {MEMORY, LMDB_DISK, LMDB_PROCESS};
+
+/* A test's line in main(), with the implementation that it runs on. */
+#define WITH(test, which)                                                                          \
+	{                                                                                          \
+#test " (" #which ")", test, shop_setup, shop_teardown, &implementations[which]    \
+	}
 
 #endif

@@ -555,14 +555,8 @@ static void a_full_store_takes_again_only_below_90_percent(void **unused)
 	assert_int_equal(counter_total(COUNTER_STORE_REFUSING) - refusing, 1);
 }
 
-#define WITH(test, which)                                                                          \
-	{                                                                                          \
-#test " (" #which ")", test, shop_setup, shop_teardown, &implementations[which]    \
-	}
-
 int main(void)
 {
-	static enum implementation implementations[] = {MEMORY, LMDB_DISK, LMDB_PROCESS};
 	const struct CMUnitTest tests[] = {
 		WITH(nothing_counts_as_committed_while_the_disk_hangs, MEMORY),
 		WITH(what_all_have_acknowledged_before_its_commit_is_never_written, MEMORY),

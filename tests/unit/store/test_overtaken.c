@@ -40,11 +40,6 @@ static void remove_another(struct worker *me, void *unused)
 	store_retained_remove(me, SLICE_LITERAL("u"), ++version);
 }
 
-static bool tables_have_all(void)
-{
-	return __atomic_load_n(&shop.store->waiting_bytes, __ATOMIC_RELAXED) == 0;
-}
-
 static void in_tables(void (*post)(struct worker *, void *))
 {
 	on_worker(1, post, NULL);
@@ -140,14 +135,8 @@ static void removals_and_values_at_the_same_time_stop_nobody(void **unused)
 	expect_lines("retained worker/1=value", 1);
 }
 
-#define WITH(test, which)                                                                          \
-	{                                                                                          \
-#test " (" #which ")", test, shop_setup, shop_teardown, &implementations[which]    \
-	}
-
 int main(void)
 {
-	static enum implementation implementations[] = {MEMORY, LMDB_DISK, LMDB_PROCESS};
 	const struct CMUnitTest tests[] = {
 		WITH(a_removal_is_remembered_while_a_worker_stands_still, MEMORY),
 		WITH(a_removal_is_remembered_while_a_worker_stands_still, LMDB_PROCESS),

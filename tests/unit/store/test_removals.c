@@ -120,20 +120,31 @@ static void post_move(struct worker *me, void *unused)
 	message_drop(me, &message);
 }
 
-/* before is committed; after finds no room; then the power goes. */
-static void cut_after(void (*before)(struct worker *, void *),
-		      void (*after)(struct worker *, void *))
+/* A store, and what is committed before there is no room. */
+static void open_with(void (*before)(struct worker *, void *))
 {
 	shop.opened = make_narrow;
 	narrow(false);
 	shop_open();
 	on_worker(0, post_session, NULL);
 	on_worker(0, before, NULL);
+}
+
+static void fail_to_write(void (*what)(struct worker *, void *))
+{
 	settle();
 	narrow(true);
 	failures_before = counter_total(COUNTER_STORE_FAILURES);
-	on_worker(0, after, NULL);
+	on_worker(0, what, NULL);
 	assert_true(wait_for(has_failed_three_times));
+}
+
+/* before is committed; after finds no room; then the power goes. */
+static void cut_after(void (*before)(struct worker *, void *),
+		      void (*after)(struct worker *, void *))
+{
+	open_with(before);
+	fail_to_write(after);
 	store_image_cut(shop.image);
 	narrow(false);
 	shop_reopen();
@@ -172,11 +183,7 @@ static void post_session_three(struct worker *me, void *unused)
 static void what_was_released_long_ago_gives_room(void **unused)
 {
 	(void)unused;
-	shop.opened = make_narrow;
-	narrow(false);
-	shop_open();
-	on_worker(0, post_session, NULL);
-	on_worker(0, post_to_two, NULL);
+	open_with(post_to_two);
 	on_worker(0, post_released, NULL);
 	settle();
 	narrow(true);
@@ -195,26 +202,13 @@ static void what_was_released_long_ago_gives_room(void **unused)
 static void with_room_again_all_of_it_is_written(void **unused)
 {
 	(void)unused;
-	shop.opened = make_narrow;
-	narrow(false);
-	shop_open();
-	on_worker(0, post_session, NULL);
-	on_worker(0, post_to_two, NULL);
-	settle();
-	narrow(true);
-	failures_before = counter_total(COUNTER_STORE_FAILURES);
-	on_worker(0, post_released_and_done, NULL);
-	assert_true(wait_for(has_failed_three_times));
+	open_with(post_to_two);
+	fail_to_write(post_released_and_done);
 	narrow(false);
 	settle();
 	shop_reopen();
 	expect_lines("released 1 as 7", 1);
 	expect_lines("message", 0);
-}
-
-static bool tables_have_all(void)
-{
-	return __atomic_load_n(&shop.store->waiting_bytes, __ATOMIC_RELAXED) == 0;
 }
 
 static void post_done_and_another(struct worker *me, void *unused)
@@ -255,19 +249,15 @@ static void what_is_in_a_ring_is_still_to_be_applied(void **unused)
 	expect_lines("t=shared", 0);
 }
 
-#define WITH(test, which)                                                                          \
-	cmocka_unit_test_prestate_setup_teardown(test, shop_setup, shop_teardown, &which)
-
 int main(void)
 {
-	static enum implementation memory = MEMORY, process = LMDB_PROCESS;
 	const struct CMUnitTest tests[] = {
-		WITH(what_was_released_is_in_flight_still, memory),
-		WITH(what_one_has_released_and_another_has_done_is_in_flight_still, memory),
-		WITH(what_a_member_took_over_is_the_groups_still, memory),
-		WITH(what_was_released_long_ago_gives_room, memory),
-		WITH(with_room_again_all_of_it_is_written, memory),
-		WITH(what_is_in_a_ring_is_still_to_be_applied, process),
+		WITH(what_was_released_is_in_flight_still, MEMORY),
+		WITH(what_one_has_released_and_another_has_done_is_in_flight_still, MEMORY),
+		WITH(what_a_member_took_over_is_the_groups_still, MEMORY),
+		WITH(what_was_released_long_ago_gives_room, MEMORY),
+		WITH(with_room_again_all_of_it_is_written, MEMORY),
+		WITH(what_is_in_a_ring_is_still_to_be_applied, LMDB_PROCESS),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

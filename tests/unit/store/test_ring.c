@@ -69,11 +69,6 @@ static void post_passing(struct worker *me, void *unused)
 	message_drop(me, &message);
 }
 
-static bool tables_have_all(void)
-{
-	return __atomic_load_n(&shop.store->waiting_bytes, __ATOMIC_RELAXED) == 0;
-}
-
 /* The rings have gone round more than once: what is free in them are batches of earlier rounds. */
 static void work(void)
 {

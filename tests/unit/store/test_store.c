@@ -873,18 +873,10 @@ static void without_a_store_nothing_is_kept_and_all_counts_as_committed(void **u
 	runtime_destroy(&runtime);
 }
 
-#define EACH(test)                                                                                 \
-	{#test " (memory)", test, shop_setup, shop_teardown, &implementations[MEMORY]},            \
-		{#test " (lmdb disk)", test, shop_setup, shop_teardown,                            \
-		 &implementations[LMDB_DISK]},                                                     \
-	{                                                                                          \
-#test " (lmdb process)", test, shop_setup, shop_teardown,                          \
-			&implementations[LMDB_PROCESS]                                             \
-	}
+#define EACH(test) WITH(test, MEMORY), WITH(test, LMDB_DISK), WITH(test, LMDB_PROCESS)
 
 int main(void)
 {
-	static enum implementation implementations[] = {MEMORY, LMDB_DISK, LMDB_PROCESS};
 	const struct CMUnitTest tests[] = {
 		EACH(sessions_and_what_belongs_to_them_are_there_again),
 		EACH(messages_wait_for_each_session_in_their_order),
