@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import resource
-import shutil
 import socket
 import stat
 import subprocess
@@ -16,7 +15,8 @@ import time
 from harness.broker import BrokerError, default_bin, wait_until
 from harness.mqtt_raw import CONNACK, V311, V5, Client, connect, publish
 from harness.runner import Skip, case
-from support import DEADLINE_S, before_all_others, equal, is_sanitized, need_root, nightjar_only, running
+from support import (DEADLINE_S, before_all_others, copy_program, equal, is_sanitized, need_root,
+                     nightjar_only, running)
 
 CONF = "control_socket {dir}/control.sock\nworker_threads 2\n"
 
@@ -420,9 +420,9 @@ def permissions(_t):
         wait_until(lambda: os.stat(broker.path("control.sock")).st_uid != 0, DEADLINE_S,
                    "the socket to be given away")
         # A copy, because the folder of the build may be closed to others.
-        shutil.copy(_program(), broker.path("ctl"))
-        os.chmod(broker.path("ctl"), 0o755)
-        command = [broker.path("ctl"), "-s", broker.path("control.sock"), "clients"]
+        program = copy_program(_program(), broker.dir)
+        os.chmod(program, 0o755)
+        command = [program, "-s", broker.path("control.sock"), "clients"]
         for user, code in (("nobody", 0), ("daemon", 3)):
             done = subprocess.run(command, capture_output=True, text=True, user=user, check=False,
                                   timeout=DEADLINE_S, env={"LD_LIBRARY_PATH": ""})

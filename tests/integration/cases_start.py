@@ -6,7 +6,6 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -15,7 +14,7 @@ import time
 from harness.broker import BrokerError, default_bin, free_port, wait_until
 from harness.mqtt_raw import V311, V5, Client
 from harness.runner import Skip, case
-from support import (DEADLINE_S, Nobody, Sub, cpu_seconds, equal, is_nightjar,
+from support import (DEADLINE_S, Nobody, Sub, copy_program, cpu_seconds, equal, is_nightjar,
                      mosquitto_file, need, need_root,
                      nightjar_only, proc_status, pub, run, run_both, running, start_and_fail,
                      wait_exit)
@@ -282,7 +281,7 @@ def _binary_for_all():
     """The broker's program where every user may run it: a checkout can lie in a home folder."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        yield shutil.copy(default_bin(), folder)
+        yield copy_program(default_bin(), folder)
 
 
 def _uids(pid):

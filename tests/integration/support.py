@@ -93,6 +93,13 @@ def run(*command, expect=0, stdin=None, deadline_s=DEADLINE_S, env=None, cwd=Non
     return done.stdout
 
 
+def copy_program(path, folder):
+    """Its copy in the folder. By a process of its own: what another thread starts while this one
+    writes would hold the file open for writing, and nobody could run it until then."""
+    run("cp", path, folder)
+    return os.path.join(folder, os.path.basename(path))
+
+
 def run_both(*command, expect=0, deadline_s=DEADLINE_S, env=None, cwd=None):
     """As run(), but stdout and stderr together."""
     done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE,
